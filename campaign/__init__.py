@@ -1,0 +1,1 @@
+"""A batch program that runs a Docusign consent campaign."""

@@ -1,0 +1,101 @@
+"""A connected socket whose every step ends in time and reads no more than it should.
+
+A socket's own time-out starts again with each byte: a server that drips one byte a minute holds a client for ever. Here
+`settimeout(seconds)` begins a *step*: all that is sent and read until the next `settimeout` must be done within those
+seconds, and what is read within `limit` bytes. `http.client` reads through `makefile`, the mailer with `recv`.
+"""
+
+import io
+import select
+import socket
+import ssl
+import time
+from typing import Any
+
+
+class TooMuch(OSError):
+    """The peer sent more than one step may bring."""
+
+
+class BoundedSocket:
+    """Wraps a connected `socket`; what is neither sending nor reading goes to it unchanged."""
+
+    def __init__(self, inner: socket.socket, seconds: float, limit: int) -> None:
+        self.inner = inner
+        self._limit = limit
+        self.settimeout(seconds)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Begin a step of so many seconds, whole."""
+        if seconds is None:
+            raise ValueError("a step needs a deadline")
+        self._deadline = time.monotonic() + seconds
+        self._left = self._limit
+        self.inner.settimeout(seconds)
+
+    def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:  # noqa: ANN401  # the signature is the socket's
+        """Return the buffered reader that http.client and smtplib ask for."""
+        if mode != "rb":
+            raise ValueError("for reading bytes only")
+        return io.BufferedReader(_Reader(self))
+
+    def recv(self, size: int) -> bytes:
+        """Read what is there, at most `size` bytes; b"" is the end. Raises TimeoutError, TooMuch, OSError."""
+        self.before_io()
+        data: bytes = self.inner.recv(size)
+        self.after_read(len(data))
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it within the step: a TLS socket's own `sendall` has a new time-out for each record. Raises OSError."""
+        rest = memoryview(data)
+        while rest:
+            self.before_io()
+            rest = rest[self.inner.send(rest) :]
+
+    def readable(self) -> bool:
+        """Whether a read would not have to wait: something came, or the connection is at its end."""
+        if isinstance(self.inner, ssl.SSLSocket) and self.inner.pending():
+            return True
+        poll = select.poll()
+        poll.register(self.inner, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def before_io(self) -> None:
+        """Give the call that follows only the time that is left. Raises TimeoutError when none is."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.inner.settimeout(left)
+
+    def after_read(self, count: int) -> None:
+        """Count what came. Raises TooMuch."""
+        self._left -= count
+        if self._left < 0:
+            raise TooMuch(f"the server sent more than {self._limit} bytes")
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a socket has
+        return getattr(self.inner, name)
+
+
+class _Reader(io.RawIOBase):
+    """The raw half of `makefile`. Like the standard library's it keeps the socket open until it is closed itself."""
+
+    def __init__(self, bounded: BoundedSocket) -> None:
+        super().__init__()
+        self._bounded = bounded
+        self._raw = bounded.inner.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # any writable buffer
+        self._bounded.before_io()
+        count = self._raw.readinto(buffer) or 0
+        self._bounded.after_read(count)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()

@@ -1,0 +1,197 @@
+"""The words: the values that flow between the stages of a night."""
+
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What this run's probe found of a user."""
+
+    GRANTED = "granted"
+    CONSENT_REQUIRED = "consent_required"  # the only one that can cause mail
+    USER_NOT_FOUND = "user_not_found"
+    UNKNOWN = "unknown"  # no readable answer: unknown is not no
+    NOT_PROBED = "not_probed"  # granted recently, or the run stopped before
+    REJECTED = "rejected"  # the roster's row itself is unusable
+
+
+class Outcome(StrEnum):
+    """What became of a message."""
+
+    SENDING = "sending"  # on disk before the relay is told
+    ACCEPTED = "accepted"  # 2yz to the final dot
+    DEFERRED = "deferred"  # definitely not sent; the same slot is tried on another night
+    REJECTED = "rejected"  # this recipient cannot be mailed
+    UNKNOWN = "unknown"  # the dot went out, no readable answer came back: never sent again in this slot
+
+
+class Action(StrEnum):
+    """What a run did for a user."""
+
+    NONE = ""
+    INVITED = "invited"
+    REMINDED = "reminded"
+
+
+class Reason(StrEnum):
+    """Why a run did what it did for a user: the report's closed list."""
+
+    GRANTED = "granted"
+    SENT = "sent"
+    WAITING = "waiting"
+    CAP_REACHED = "cap_reached"
+    RUN_FULL = "run_full"
+    DAY_FULL = "day_full"
+    OUTSIDE_HOURS = "outside_hours"
+    SUPPRESSED = "suppressed"
+    UNDELIVERABLE = "undeliverable"
+    UNRESOLVED = "unresolved"
+    USER_NOT_FOUND = "user_not_found"
+    NO_ANSWER = "no_answer"
+    CLOSED = "closed"
+    SAME_ADDRESS = "same_address"
+    DOMAIN_NOT_ALLOWED = "domain_not_allowed"
+    INVALID_ROW = "invalid_row"
+    GUARD = "guard"
+    NOT_APPROVED = "not_approved"
+    RELAY_REFUSED = "relay_refused"
+    STOPPED = "stopped"
+
+
+def address_key(email: str) -> str:
+    """The form in which two addresses are compared: the same person's mailbox however it is typed."""
+    return unicodedata.normalize("NFC", email).casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One Docusign user of the roster; several rows that agree are one user."""
+
+    user_id: str  # GUID, lower case: the assertion's `sub`
+    email: str  # the roster's cell, to the letter
+    recipient: str  # what RCPT TO gets: `email`, its domain in A-labels where it is not ASCII
+    line: int  # of the first row that shows this user
+    name: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    locale: str = ""
+    timezone: str = ""
+    department: str = ""
+    manager_email: str = ""
+    wave: int = 0
+    closed: bool = False
+    header: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> dict[str, str]:
+        """Every column of the roster under its own header, for templates."""
+        return dict(zip(self.header, self.cells, strict=True))
+
+    @property
+    def address(self) -> str:
+        """`email` in the form in which addresses are compared."""
+        return address_key(self.email)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row of the roster that cannot be used. The cells are foreign text, made printable."""
+
+    line: int
+    reason: str
+    user_id: str = ""
+    email: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """A roster as read: the distinct users, the rejected rows, and every row in the file's order."""
+
+    users: tuple[User, ...]
+    rejects: tuple[Reject, ...]
+    rows: tuple[tuple[int, User | Reject], ...]  # (line, what the row shows), in the file's order
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one probe found. No token is ever part of it."""
+
+    user_id: str
+    status: Status
+    detail: str = ""  # Docusign's error code, or what went wrong
+    trace: str = ""  # X-DocuSign-TraceToken: what Docusign's support asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the ledger remembers of one user. All times are UTC."""
+
+    user_id: str
+    email: str = ""  # as the roster last had it
+    status: str = ""  # the last `Status` that was an answer (granted, consent_required, user_not_found); "" before the first
+    found: str = ""  # the `Status` of the last run, whatever it was
+    detail: str = ""  # of that finding
+    last_probed: datetime | None = None
+    granted_at: datetime | None = None  # when the present consent was first seen
+    verified_at: datetime | None = None  # when it was last seen
+    lacking_since: datetime | None = None
+    revoked_at: datetime | None = None
+    suppressed: str = ""  # the reason; "" = may be contacted
+    suppressed_until: datetime | None = None
+    undeliverable: str = ""  # the address (as compared) that a relay refused; void once the roster shows another
+    used: int = 0  # slots used up: accepted, unknown, rejected, or deferred for the last time
+    messages: int = 0  # slots whose message was accepted or may have been
+    attempts: int = 0  # in the slot that is still open, 0 if none is
+    first_sent: datetime | None = None
+    last_sent: datetime | None = None  # of the last message that was accepted or may have been
+    last_tried: datetime | None = None  # of the last attempt, whatever became of it
+    last_outcome: str = ""
+    action: str = ""  # what the last run did, and why
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What tonight holds for one user, and what comes next if nothing changes."""
+
+    user: User
+    reason: Reason
+    action: Action = Action.NONE
+    step: int = 0  # the message's number, from 1; 0 = no message
+    next_action: str = ""  # "invite", "remind" or nothing more
+    next_due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The durable intent to send one message: the n-th to this user."""
+
+    user_id: str
+    step: int
+    recipient: str
+    message_id: str
+    date: datetime
+    attempts: int  # tries before this one
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one hand-over to the relay, and the relay's last words, made printable."""
+
+    outcome: Outcome
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A guard that tripped: what it saw, in figures, and what that usually means."""
+
+    guard: str
+    seen: str
+    meaning: str
+    liftable: bool
+    lifted: bool = field(default=False)
