@@ -1,0 +1,90 @@
+"""From the file and the environment to a Config, or to one sentence that says which line is wrong."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from campaign.config.complaints import Places, explained, shown
+from campaign.config.environment import override
+from campaign.config.schema import Config
+from campaign.config.shape import Key, tables
+from campaign.errors import ConfigError
+
+# Keys that are understood but whose work is not done yet: refusing them is better than ignoring what somebody relies on.
+# With the values that are refused; None: whatever is not the default.
+_NOT_YET: dict[Key, tuple[str, ...] | None] = {
+    ("mail", "auth"): ("microsoft", "google"),
+    ("mail", "preset"): None,
+    ("mail", "connections"): None,
+    ("mail", "microsoft"): None,
+    ("mail", "google"): None,
+    ("policy", "escalate_after"): None,
+    ("customers", "file"): None,
+    ("monitoring", "healthcheck_url"): None,
+    ("monitoring", "metrics_file"): None,
+    ("monitoring", "log_file"): None,
+}
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read `path`, let `CAMPAIGN_<SECTION>_<KEY>` of `environ` override scalar keys, and check everything.
+
+    Raises ConfigError with file:line (or the variable's name), the key and what it should be.
+    """
+    text = _text(path)
+    given = _parsed(text, path)
+    places = Places(path, text, override(given, environ))
+    try:
+        config = Config.model_validate(_with_all_sections(given), context={"folder": path.absolute().parent})
+    except ValidationError as error:
+        raise explained(error.errors(include_url=False), places) from None
+    _refuse_what_is_not_done(config, places)
+    return config
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        advice = "name it with --config, or lay out a working folder with: campaign init DIR"
+        raise ConfigError(f"{path} does not exist", advice) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name the configuration with --config FILE") from error
+    if not data.strip():
+        raise ConfigError(f"{path} is empty", "`campaign init DIR` writes a commented example")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: a byte here is not UTF-8", "save the file as UTF-8") from error
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        what, _, place = str(error).removesuffix(")").partition(" (at ")
+        line = re.match(r"line (\d+)", place)
+        where = f"{path}:{line[1] if line else text.rstrip().count(chr(10)) + 1}"
+        if what == "Cannot overwrite a value":
+            raise ConfigError(f"{where}: this key was given before", "keep one of the two") from error
+        advice = "correct that line; values need quotes unless they are numbers, dates, lists or true/false"
+        raise ConfigError(f"{where}: {what}", advice) from error
+
+
+def _with_all_sections(given: dict[str, Any]) -> dict[str, Any]:
+    """Sections that are left out are read too: only so do their default paths start at the file's folder."""
+    return {name: {} for name, kind in tables()} | given
+
+
+def _refuse_what_is_not_done(config: Config, places: Places) -> None:
+    for key, refused in _NOT_YET.items():
+        table = getattr(config, key[0])
+        value, default = getattr(table, key[1]), type(table).model_fields[key[1]].default
+        if value in refused if refused else value != default:
+            what = f' = "{value}"' if refused else ""
+            raise ConfigError(f"{places[key]}: {shown(key)}{what} is not available in this version", "leave it out")
