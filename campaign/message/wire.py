@@ -1,0 +1,101 @@
+"""How a message looks on the wire: headers written by hand, parts that decode to the letter, bytes that never vary."""
+
+import binascii
+import re
+import secrets
+from base64 import b64encode
+from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from campaign.errors import ConfigError
+
+# Headers go out as they are set: the standard library's folding differs by version and has lost the quotes of display names.
+WIRE = SMTP.clone(refold_source="none")
+WIRE_UTF8 = WIRE.clone(utf8=True)  # only for a mailbox that ASCII cannot name (RFC 6532)
+_CONTENT_TYPES = {kind: WIRE.header_factory("Content-Type", f"text/{kind}; charset=utf-8") for kind in ("plain", "html")}
+_FOLDED = re.compile(r"[^\r\n]{1,900}(?:\r\n [^\r\n]{1,900})*")
+_PLAIN = re.compile(r"(?!.*=\?)[\x20-\x7e]+")
+_SEVEN_BIT = re.compile(r"(?:[\t\x20-\x7e]{0,998}\n)*")
+_SHORT = 60  # characters that fit behind the name of a header
+_WORD = 39  # bytes of text in an encoded word
+MAILBOX = re.compile(r"[^\s@<>()\[\],;:\"\\]+@[^\s@<>()\[\],;:\"\\]+")
+MESSAGE_ID = re.compile(r"<[!-;=?-~]+>")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def new_message_id(campaign: str, step: int, domain: str) -> str:
+    """Make up `<campaign.step.random@domain>`: 128 random bits nobody can guess, and nothing of the user."""
+    return f"<{campaign}.{step}.{secrets.token_hex(16)}@{domain}>"
+
+
+def freeze(message: EmailMessage) -> bytes:
+    """Give the bytes for the wire: CRLF, seven bits, no line beyond 998, the same for the same message.
+
+    The one exception to seven bits is the header of a recipient whose mailbox itself is not ASCII.
+    """
+    return message.as_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An address, and the name that people see with it, which may be empty."""
+
+    name: str
+    address: str
+
+    @classmethod
+    def read(cls, text: str, key: str) -> "Mailbox":
+        """Read `Name <addr>` or `addr` from the configuration. Raises ConfigError."""
+        header = SMTP.header_factory("From", text)
+        addresses: tuple[Address, ...] = getattr(header, "addresses", ())
+        found = addresses[0].addr_spec if len(addresses) == 1 and not header.defects else ""
+        if not found.isascii() or not MAILBOX.fullmatch(found):
+            raise ConfigError(f"{key} is not one mail address: {text!r}", "write Name <user@example.com>, commas in quotes")
+        return cls(one_line(addresses[0].display_name), found)
+
+    def header(self) -> str:
+        """Write the header's value. Every reader of RFC 5322 and 2047 gets the name back to the letter."""
+        if not self.name:
+            return self.address
+        phrase = '"' + re.sub(r'(["\\])', r"\\\1", self.name) + '"' if _PLAIN.fullmatch(self.name) else _encoded(self.name)
+        fold = "\r\n" if len(phrase) + len(self.address) > _SHORT else ""
+        return f"{phrase}{fold} <{self.address}>"
+
+
+def unstructured(text: str) -> str:
+    """Write the value of a header that is free text."""
+    return text if _PLAIN.fullmatch(text) else _encoded(text)
+
+
+def _encoded(text: str) -> str:
+    """Write `text` as encoded words (RFC 2047), cut between characters; with `Reply-To: ` before it no line exceeds 76."""
+    chunks = [b""]
+    for letter in text:
+        if len(chunks[-1]) + len(letter.encode()) > _WORD:
+            chunks.append(b"")
+        chunks[-1] += letter.encode()
+    return "\r\n ".join(f"=?utf-8?B?{b64encode(chunk).decode()}?=" for chunk in chunks)
+
+
+def put(message: EmailMessage, name: str, value: str) -> None:
+    """Set a header that is written already. Raises ValueError if it could be taken for more than one."""
+    if not _FOLDED.fullmatch(value):
+        raise ValueError(f"{name} cannot be {value!r}")
+    message.set_raw(name, value)
+
+
+def part(subtype: str, text: str) -> EmailMessage:
+    """Make a part that decodes to exactly `text`; written as it stands where possible, so that the URL stays whole."""
+    part = EmailMessage(policy=WIRE)
+    plain = _SEVEN_BIT.fullmatch(text)
+    part.set_raw("Content-Type", _CONTENT_TYPES[subtype])
+    part.set_raw("Content-Transfer-Encoding", "7bit" if plain else "quoted-printable")
+    part.set_payload(text if plain else binascii.b2a_qp(text.encode(), istext=True).decode("ascii"))
+    return part
+
+
+def one_line(text: str) -> str:
+    """Put spaces for control characters and line ends, and one space for many."""
+    return " ".join(CONTROL.sub(" ", text).split())
