@@ -1,0 +1,145 @@
+"""Who is mailed tonight, and why not the others (pure)."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+
+from campaign.config import Policy
+from campaign.model import Action, Decision, Outcome, Reason, Standing, Status, User
+
+# Cron comes at the same hour, but a mail goes out some time into the night: without this, "after 3 days" would
+# always mean the fourth night, and a change to summer time would cost another.
+_EARLY = timedelta(hours=6)
+_RETRY_AFTER = timedelta(hours=12)  # a deferred message, so that no two runs of one night try it twice
+_NEVER = timedelta(days=36500)  # without reminders an address is not mailed a second time
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What tonight allows, whoever the user is."""
+
+    policy: Policy
+    now: datetime
+    run: int  # messages in this run
+    day: int  # messages that are left of the rolling day
+    domains: frozenset[str]  # of recipients; empty = all
+    mailed: Mapping[str, tuple[datetime, str]]  # address (as compared): when it was last mailed, on behalf of which user
+
+
+def upcoming(standing: Standing, policy: Policy) -> tuple[str, datetime | None]:
+    """The next message of a user who lacks consent ("invite" or "remind") and when it is due; ("", None) when there is none."""
+    if standing.status != Status.CONSENT_REQUIRED or standing.used > len(policy.remind_after_days):
+        return "", None
+    action = "remind" if standing.used else "invite"
+    if standing.attempts and standing.last_tried:
+        return action, standing.last_tried + _RETRY_AFTER
+    due = standing.lacking_since
+    if standing.used and standing.last_tried:
+        due = standing.last_tried + timedelta(days=policy.remind_after_days[standing.used - 1])
+    if due and standing.revoked_at:
+        due = max(due, standing.revoked_at + spacing(policy))
+    return action, due
+
+
+def spacing(policy: Policy) -> timedelta:
+    """How long an address is left alone after a message, whatever user ids stand behind it."""
+    return timedelta(days=policy.remind_after_days[0]) if policy.remind_after_days else _NEVER
+
+
+def decide(users: Sequence[User], standings: Mapping[str, Standing], terms: Terms) -> list[Decision]:
+    """One Decision for every user, in the roster's order; those with an action are tonight's messages.
+
+    `standings` hold tonight's findings.
+    """
+    decisions = {user.user_id: _judge(user, standings[user.user_id], terms) for user in users}
+    candidates = in_sending_order(decisions.values())
+    chosen = _wave(_one_an_address(candidates, terms), terms)
+    decisions.update((decision.user.user_id, decision) for decision in chosen)
+    return [decisions[user.user_id] for user in users]
+
+
+def in_sending_order(decisions: Iterable[Decision]) -> list[Decision]:
+    """Tonight's messages: lower waves first, then whoever has waited longest."""
+    return sorted((d for d in decisions if d.action), key=lambda d: (d.user.wave, d.next_due, d.user.line))
+
+
+def _judge(user: User, standing: Standing, terms: Terms) -> Decision:
+    """What this user's own standing says; a message only if nothing speaks against it."""
+    what, due = upcoming(standing, terms.policy)
+    decision = Decision(user, Reason.WAITING, next_action=what, next_due=due)
+    if reason := _obstacle(user, standing, terms):
+        return replace(decision, reason=reason)
+    if not what:
+        return replace(decision, reason=Reason.CAP_REACHED)
+    if due is None or terms.now < due - (timedelta(0) if standing.attempts else _EARLY):
+        waits_for = Reason.UNRESOLVED if standing.last_outcome == Outcome.UNKNOWN else Reason.WAITING
+        return replace(decision, reason=waits_for)
+    action = Action.REMINDED if standing.used else Action.INVITED
+    return replace(decision, reason=Reason.SENT, action=action, step=standing.used + 1)
+
+
+def _obstacle(user: User, standing: Standing, terms: Terms) -> Reason | None:
+    if user.closed:
+        return Reason.CLOSED
+    if standing.found != Status.CONSENT_REQUIRED:
+        return _unasked(standing)
+    if standing.suppressed and (standing.suppressed_until is None or terms.now < standing.suppressed_until):
+        return Reason.SUPPRESSED
+    if standing.undeliverable == user.address:
+        return Reason.UNDELIVERABLE
+    if terms.domains and user.recipient.rpartition("@")[2].lower() not in terms.domains:
+        return Reason.DOMAIN_NOT_ALLOWED
+    return None
+
+
+def _unasked(standing: Standing) -> Reason:
+    """Without `consent_required` in this very run there is no mail."""
+    if standing.found == Status.UNKNOWN:
+        return Reason.NO_ANSWER
+    if standing.found == Status.USER_NOT_FOUND:
+        return Reason.USER_NOT_FOUND
+    return Reason.GRANTED if standing.status == Status.GRANTED else Reason.STOPPED
+
+
+def _one_an_address(candidates: Iterable[Decision], terms: Terms) -> Iterator[Decision]:
+    """Leave an address alone that was mailed lately, or is mailed tonight on behalf of another user id."""
+    latest = dict(terms.mailed)
+    pause = spacing(terms.policy)
+    for decision in candidates:
+        user = decision.user
+        when, whose = latest.get(user.address, (None, ""))
+        if when and terms.now < when + pause - _EARLY:
+            reason = Reason.WAITING if whose == user.user_id else Reason.SAME_ADDRESS
+            yield _put_off(decision, reason, when + pause)
+        else:
+            latest[user.address] = (terms.now, user.user_id)
+            yield decision
+
+
+def _wave(candidates: Iterable[Decision], terms: Terms) -> Iterator[Decision]:
+    """Let through what this run, this day and this hour allow; the rest comes first the next night."""
+    allowed = is_open(terms.policy, terms.now)
+    sent = 0
+    for decision in candidates:
+        if not decision.action:
+            yield decision
+        elif not allowed:
+            yield _put_off(decision, Reason.OUTSIDE_HOURS, decision.next_due)
+        elif sent >= min(terms.run, terms.day):
+            yield _put_off(decision, Reason.RUN_FULL if terms.run <= terms.day else Reason.DAY_FULL, decision.next_due)
+        else:
+            sent += 1
+            yield decision
+
+
+def _put_off(decision: Decision, reason: Reason, due: datetime | None) -> Decision:
+    return replace(decision, reason=reason, action=Action.NONE, step=0, next_due=due)
+
+
+def is_open(policy: Policy, now: datetime) -> bool:
+    """Whether mail may go out at this instant, by the policy's days, hours and holidays in its own time zone."""
+    local = now.astimezone(policy.zone)
+    day: date = local.date()
+    opens, closes = policy.opening
+    clock: time = local.time()
+    return (not policy.weekdays or day.weekday() in policy.weekdays) and day not in policy.holidays and opens <= clock < closes

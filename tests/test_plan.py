@@ -1,0 +1,176 @@
+"""Who is mailed tonight, and why not the others."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from campaign.config import Policy
+from campaign.model import Action, Decision, Outcome, Reason, Standing, Status, User
+from campaign.plan import Terms, decide, in_sending_order, upcoming
+from tests.world import email, user_id
+
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+def user(number: int = 1, **changes: Any) -> User:
+    address = changes.pop("email", email(number))
+    return User(user_id(number), address, address, line=number + 1, **changes)
+
+
+def lacking(number: int = 1, **changes: Any) -> Standing:
+    known = {"status": Status.CONSENT_REQUIRED, "found": Status.CONSENT_REQUIRED, "lacking_since": NOW}
+    return Standing(user_id(number), email(number), **{**known, **changes})
+
+
+def mailed(days_ago: float, used: int = 1, **changes: Any) -> Standing:
+    then = NOW - timedelta(days=days_ago)
+    known = {"lacking_since": then, "used": used, "messages": used, "first_sent": then, "last_sent": then, "last_tried": then}
+    return lacking(**{**known, "last_outcome": Outcome.ACCEPTED, **changes})
+
+
+def terms(**changes: Any) -> Terms:
+    policy = Policy(**{key: changes.pop(key) for key in list(changes) if key in Policy.model_fields})
+    known: dict[str, Any] = {"now": NOW, "run": 300, "day": 300, "domains": frozenset(), "mailed": {}}
+    return Terms(policy=policy, **{**known, **changes})
+
+
+def decision(standing: Standing, who: User | None = None, **changes: Any) -> Decision:
+    who = who or user()
+    (only,) = decide([who], {who.user_id: standing}, terms(**changes))
+    return only
+
+
+def test_who_lacks_consent_is_invited() -> None:
+    decided = decision(lacking())
+
+    assert (decided.action, decided.reason, decided.step) == (Action.INVITED, Reason.SENT, 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (Status.GRANTED, Reason.GRANTED),
+        (Status.UNKNOWN, Reason.NO_ANSWER),
+        (Status.USER_NOT_FOUND, Reason.USER_NOT_FOUND),
+        (Status.NOT_PROBED, Reason.STOPPED),
+        ("", Reason.STOPPED),
+    ],
+)
+def test_only_consent_required_in_this_run_can_cause_mail(found: str, reason: Reason) -> None:
+    decided = decision(lacking(found=found, status=Status.GRANTED if found == Status.GRANTED else Status.CONSENT_REQUIRED))
+
+    assert (decided.action, decided.reason) == (Action.NONE, reason)
+
+
+def test_granted_recently_and_not_asked_again_is_granted() -> None:
+    decided = decision(Standing(user_id(1), email(1), status=Status.GRANTED, found=""))
+
+    assert decided.reason is Reason.GRANTED
+
+
+@pytest.mark.parametrize(("days", "action"), [(2.5, Action.NONE), (2.99, Action.REMINDED), (3, Action.REMINDED)])
+def test_a_reminder_comes_on_the_third_night_also_when_cron_is_a_little_early(days: float, action: Action) -> None:
+    assert decision(mailed(days)).action is action
+
+
+def test_after_the_last_reminder_nobody_is_mailed() -> None:
+    decided = decision(mailed(365, used=4))
+
+    assert (decided.action, decided.reason) == (Action.NONE, Reason.CAP_REACHED)
+
+
+def test_without_reminders_one_message_is_all() -> None:
+    assert decision(mailed(365), remind_after_days=()).reason is Reason.CAP_REACHED
+
+
+def test_a_deferred_message_is_tried_again_in_its_slot_but_not_before_twelve_hours() -> None:
+    deferred = lacking(attempts=1, last_outcome=Outcome.DEFERRED)
+    soon = decision(replace(deferred, last_tried=NOW - timedelta(hours=11)))
+    later = decision(replace(deferred, last_tried=NOW - timedelta(hours=12)))
+
+    assert (soon.action, soon.reason) == (Action.NONE, Reason.WAITING)
+    assert (later.action, later.step) == (Action.INVITED, 1)
+
+
+def test_a_message_of_unknown_fate_is_not_sent_again_and_shown() -> None:
+    decided = decision(mailed(1, last_outcome=Outcome.UNKNOWN))
+
+    assert (decided.action, decided.reason) == (Action.NONE, Reason.UNRESOLVED)
+
+
+def test_after_a_revocation_there_is_peace_for_a_while() -> None:
+    revoked = lacking(revoked_at=NOW - timedelta(days=1), lacking_since=NOW - timedelta(days=1))
+
+    assert decision(revoked).reason is Reason.WAITING
+    assert decision(replace(revoked, revoked_at=NOW - timedelta(days=3))).action is Action.INVITED
+
+
+def test_the_obstacles_have_their_reasons() -> None:
+    assert decision(lacking(), user(closed=True)).reason is Reason.CLOSED
+    assert decision(lacking(suppressed="asked not to")).reason is Reason.SUPPRESSED
+    assert decision(lacking(suppressed="holiday", suppressed_until=NOW)).action is Action.INVITED
+    assert decision(lacking(undeliverable=email(1))).reason is Reason.UNDELIVERABLE
+    assert decision(lacking(undeliverable="old@example.com")).action is Action.INVITED
+    assert decision(lacking(), domains=frozenset({"example.org"})).reason is Reason.DOMAIN_NOT_ALLOWED
+    assert decision(lacking(), domains=frozenset({"example.com"})).action is Action.INVITED
+
+
+def test_an_address_is_mailed_once_whatever_user_ids_stand_behind_it() -> None:
+    twins = [user(1), user(2, email="Person1@Example.com")]
+    decided = decide(twins, {u.user_id: lacking(n) for n, u in enumerate(twins, start=1)}, terms())
+    other = decision(lacking(), mailed={email(1): (NOW - timedelta(days=2), user_id(2))})
+
+    assert [d.reason for d in decided] == [Reason.SENT, Reason.SAME_ADDRESS]
+    assert other.reason is Reason.SAME_ADDRESS
+    assert other.next_due == NOW + timedelta(days=1)
+
+
+def test_the_wave_takes_lower_waves_first_and_then_the_longest_waiting() -> None:
+    crowd = [user(1, wave=2), user(2), user(3), user(4, wave=1)]
+    waiting = {1: 9, 2: 1, 3: 5, 4: 0}
+    standings = {user_id(n): lacking(n, lacking_since=NOW - timedelta(days=days)) for n, days in waiting.items()}
+    decided = decide(crowd, standings, terms(run=3))
+    order = [d.user.line - 1 for d in in_sending_order(decided)]
+
+    assert order == [3, 2, 4]
+    assert decided[0].reason is Reason.RUN_FULL
+
+
+def test_the_day_may_be_fuller_than_the_run() -> None:
+    crowd = [user(1), user(2)]
+    decided = decide(crowd, {u.user_id: lacking(n) for n, u in enumerate(crowd, start=1)}, terms(day=1))
+
+    assert [d.reason for d in decided] == [Reason.SENT, Reason.DAY_FULL]
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"hours": "08:00-18:00"},
+        {"days": ("tue",)},
+        {"holidays": (date(2026, 11, 23),)},
+        {"days": ("mon",), "timezone": "America/Los_Angeles"},  # it is still Sunday there
+    ],
+)
+def test_outside_days_hours_and_holidays_nobody_is_mailed(window: dict[str, Any]) -> None:
+    assert decision(lacking(), **window).reason is Reason.OUTSIDE_HOURS
+
+
+def test_inside_the_window_mail_goes_out() -> None:
+    assert decision(lacking(), hours="03:00-04:00", days=("mon",), timezone="Europe/Berlin").action is Action.INVITED
+
+
+def test_everybody_gets_a_decision_in_the_rosters_order() -> None:
+    crowd = [user(n) for n in (3, 1, 2)]
+    decided = decide(crowd, {u.user_id: lacking(n) for u, n in zip(crowd, (3, 1, 2), strict=True)}, terms(run=1))
+
+    assert [d.user for d in decided] == crowd
+
+
+def test_what_comes_next_is_told() -> None:
+    assert upcoming(lacking(), Policy()) == ("invite", NOW)
+    assert upcoming(mailed(0), Policy()) == ("remind", NOW + timedelta(days=3))
+    assert upcoming(mailed(0, used=4), Policy()) == ("", None)
+    assert upcoming(Standing(user_id(1), status=Status.GRANTED), Policy()) == ("", None)
