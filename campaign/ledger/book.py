@@ -1,0 +1,279 @@
+"""What is remembered between nights. Every public method is one transaction, committed when it returns."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from campaign.errors import LedgerError
+from campaign.ledger.learning import change, learn
+from campaign.ledger.schema import campaigns, events, rejects, runs, slots, users
+from campaign.model import Decision, Delivery, Finding, Outcome, Slot, Standing, User, address_key
+
+MOST_ATTEMPTS = 3  # in one slot, of which the last uses it up
+_MAY_HAVE_ARRIVED = (Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.SENDING)
+_REMEMBERED = [column.name for column in users.c if column.name in Standing.__slots__]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to one user."""
+
+    at: datetime
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The night that was last let through to mail: when, and how many users the roster had then."""
+
+    at: datetime | None = None
+    users: int = 0
+
+
+class Ledger:
+    """One campaign's memory. Every method raises LedgerError when the disk or the database fails; then nothing was written."""
+
+    def __init__(self, connection: Connection, campaign: str, place: str) -> None:
+        self._connection = connection
+        self._campaign = campaign
+        self._place = place
+        self.run_id = ""
+
+    # --- a run's frame
+
+    def begin(self, run_id: str, now: datetime) -> list[str]:
+        """Open a run. What a killed run left in flight becomes `unknown`; returns the users concerned."""
+        self.run_id = run_id
+        with self._transaction() as connection:
+            in_flight = select(slots.c.user_id).where(self._mine(slots), slots.c.outcome == Outcome.SENDING)
+            lost = list(connection.scalars(in_flight))
+            connection.execute(
+                slots.update()
+                .where(self._mine(slots), slots.c.outcome == Outcome.SENDING)
+                .values(outcome=Outcome.UNKNOWN, reply="the run ended before the relay's answer was noted")
+            )
+            self._tell(
+                connection, ((user_id, Outcome.UNKNOWN.value, "the run before was killed in flight") for user_id in lost), now
+            )
+            connection.execute(users.update().where(self._mine(users), users.c.found != "").values(found="", detail=""))
+            connection.execute(runs.insert().values(campaign=self._campaign, run_id=run_id, started=now))
+        return lost
+
+    def finish(self, now: datetime, exit_code: int, counts: str) -> None:
+        """Close the run."""
+        with self._transaction() as connection:
+            this = (runs.c.campaign == self._campaign, runs.c.run_id == self.run_id)
+            connection.execute(runs.update().where(*this).values(finished=now, exit_code=exit_code, counts=counts))
+
+    def turn_page(self) -> int:
+        """Count the generation up and return it; the witness is told after the commit, so it is at most one behind."""
+        with self._transaction() as connection:
+            mine = campaigns.c.campaign == self._campaign
+            connection.execute(campaigns.update().where(mine).values(generation=campaigns.c.generation + 1))
+            return int(connection.execute(select(campaigns.c.generation).where(mine)).scalar_one())
+
+    def last_passed(self) -> Passed:
+        """When a night was last let through, and how many users the roster had then."""
+        with self._transaction() as connection:
+            row = connection.execute(
+                select(campaigns.c.passed_at, campaigns.c.passed_users).where(campaigns.c.campaign == self._campaign)
+            ).one()
+        return Passed(row.passed_at, row.passed_users or 0)
+
+    def let_through(self, now: datetime, roster_users: int) -> None:
+        """Note that this night was let through to mail: later nights are measured against it."""
+        with self._transaction() as connection:
+            mine = campaigns.c.campaign == self._campaign
+            connection.execute(campaigns.update().where(mine).values(passed_at=now, passed_users=roster_users))
+
+    # --- users
+
+    def standings(self) -> dict[str, Standing]:
+        """Everybody ever seen, by user id."""
+        with self._transaction() as connection:
+            messages = self._messages(connection)
+            rows = connection.execute(select(users).where(self._mine(users))).mappings()
+            return {row["user_id"]: _standing(row, messages.get(row["user_id"], [])) for row in rows}
+
+    def enrol(self, roster: Iterable[User], known: Mapping[str, Standing], now: datetime) -> None:
+        """Make room for users who are new, and follow those whose address changed: they are deliverable again."""
+        new = [user for user in roster if user.user_id not in known]
+        moved = [user for user in roster if user.user_id in known and known[user.user_id].email != user.email]
+        with self._transaction() as connection:
+            _many(connection, users.insert(), [self._row(user.user_id, email=user.email, joined_at=now) for user in new])
+            _many(connection, self._update("email"), [{"key": user.user_id, "to_email": user.email} for user in moved])
+            self._tell(connection, ((user.user_id, "joined", "") for user in new), now)
+            self._tell(connection, ((user.user_id, "address changed", "") for user in moved), now)
+
+    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None:
+        """Remember what a batch of probes found. Users outside the roster (canaries) are passed over."""
+        steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in known]
+        learnt = [(before, learn(before, finding, now)) for before, finding in steps]
+        with self._transaction() as connection:
+            _many(connection, self._update(*_LEARNT), [_changes(after, _LEARNT) for _, after in learnt])
+            told = ((after.user_id, change(before, after), after.detail) for before, after in learnt)
+            self._tell(connection, (event for event in told if event[1]), now)
+
+    def note_decisions(self, decisions: Iterable[Decision], known: Mapping[str, Standing]) -> None:
+        """Remember what this run did for everybody and why, for the report; only what changed is written."""
+        changed = [
+            {"key": d.user.user_id, "to_action": d.action, "to_reason": d.reason}
+            for d in decisions
+            if (known[d.user.user_id].action, known[d.user.user_id].reason) != (d.action, d.reason)
+        ]
+        with self._transaction() as connection:
+            _many(connection, self._update("action", "reason"), changed)
+
+    def new_rejects(self, fingerprints: Iterable[str]) -> set[str]:
+        """Remember the roster's rejected rows; return those that the last run did not have."""
+        present = set(fingerprints)
+        with self._transaction() as connection:
+            before = set(connection.scalars(select(rejects.c.fingerprint).where(self._mine(rejects))))
+            if present != before:
+                connection.execute(rejects.delete().where(self._mine(rejects)))
+                _many(connection, rejects.insert(), [{"campaign": self._campaign, "fingerprint": f} for f in sorted(present)])
+        return present - before
+
+    def find(self, user: str) -> list[str]:
+        """The ids of the users whom a user id or an e-mail address means."""
+        wanted = address_key(user)
+        with self._transaction() as connection:
+            rows = connection.execute(select(users.c.user_id, users.c.email).where(self._mine(users)))
+            return [row.user_id for row in rows if wanted in {row.user_id, address_key(row.email)}]
+
+    def events(self, user_id: str) -> list[Event]:
+        """Everything that happened to one user, in order."""
+        with self._transaction() as connection:
+            mine = select(events).where(self._mine(events), events.c.user_id == user_id).order_by(events.c.id)
+            return [Event(row.at, row.what, row.detail) for row in connection.execute(mine)]
+
+    # --- messages
+
+    def last_mailed(self) -> dict[str, tuple[datetime, str]]:
+        """For each address (as compared): when it was last mailed or may have been, and on behalf of which user."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(slots.c.address, slots.c.tried_at, slots.c.user_id)
+                .where(self._mine(slots), slots.c.outcome.in_(_MAY_HAVE_ARRIVED))
+                .order_by(slots.c.tried_at)
+            )
+            return {row.address: (row.tried_at, row.user_id) for row in rows}
+
+    def mailed_since(self, instant: datetime) -> int:
+        """How many messages went out, or may have, since then."""
+        with self._transaction() as connection:
+            recent = (self._mine(slots), slots.c.outcome.in_(_MAY_HAVE_ARRIVED), slots.c.tried_at > instant)
+            return int(connection.execute(select(func.count()).where(*recent)).scalar_one())
+
+    def slot(self, user_id: str, step: int) -> Slot | None:
+        """The slot as it was opened on another night, whose message may be tried again; None if it is free."""
+        with self._transaction() as connection:
+            row = connection.execute(select(slots).where(*self._this(user_id, step))).mappings().first()
+        return Slot(**{name: row[name] for name in Slot.__slots__}) if row else None
+
+    def open(self, slot: Slot, user: User, sha256: str, now: datetime) -> None:
+        """Put the intent to send on disk, before the relay is told. A slot that was deferred is opened again."""
+        told = {"recipient": slot.recipient, "address": user.address, "sha256": sha256, "tried_at": now, "run_id": self.run_id}
+        with self._transaction() as connection:
+            if slot.attempts:
+                again = (*self._this(slot.user_id, slot.step), slots.c.outcome == Outcome.DEFERRED)
+                done = connection.execute(slots.update().where(*again).values(outcome=Outcome.SENDING, **told))
+                if done.rowcount != 1:
+                    raise LedgerError(f"{self._place}: the slot of {slot.user_id} is not the one that was deferred", _TELL_US)
+                return
+            fixed = {"step": slot.step, "message_id": slot.message_id, "date": slot.date, "attempts": 0}
+            connection.execute(slots.insert().values(self._row(slot.user_id, outcome=Outcome.SENDING, **fixed, **told)))
+
+    def settle(self, slot: Slot, user: User, delivery: Delivery, now: datetime) -> None:
+        """Put the outcome on disk. A rejected address is not mailed again until the roster shows another."""
+        with self._transaction() as connection:
+            result = {"outcome": delivery.outcome, "reply": delivery.reply, "attempts": slot.attempts + 1, "tried_at": now}
+            connection.execute(slots.update().where(*self._this(slot.user_id, slot.step)).values(**result))
+            if delivery.outcome is Outcome.REJECTED:
+                _many(connection, self._update("undeliverable"), [{"key": slot.user_id, "to_undeliverable": user.address}])
+            told = f"message {slot.step}, {slot.message_id}: {delivery.reply}"
+            self._tell(connection, [(slot.user_id, delivery.outcome.value, told)], now)
+
+    def release(self, slot: Slot, reply: str, now: datetime) -> None:
+        """Give back a slot whose message the relay refused for reasons of ours: nothing is used up."""
+        with self._transaction() as connection:
+            this = self._this(slot.user_id, slot.step)
+            if slot.attempts:
+                connection.execute(slots.update().where(*this).values(outcome=Outcome.DEFERRED, reply=reply))
+            else:
+                connection.execute(slots.delete().where(*this))
+            self._tell(connection, [(slot.user_id, "relay refused", f"message {slot.step}, {slot.message_id}: {reply}")], now)
+
+    # --- within
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._connection.begin():
+                yield self._connection
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise LedgerError(f"{self._place}: {cause}", "check the disk; nothing more was sent") from error
+
+    def _mine(self, table: Any) -> Any:  # noqa: ANN401  # SQLAlchemy's own expression types
+        return table.c.campaign == self._campaign
+
+    def _this(self, user_id: str, step: int) -> tuple[Any, ...]:
+        return (self._mine(slots), slots.c.user_id == user_id, slots.c.step == step)
+
+    def _row(self, user_id: str, **values: object) -> dict[str, object]:
+        return {"campaign": self._campaign, "user_id": user_id, **values}
+
+    def _update(self, *columns: str) -> Any:  # noqa: ANN401
+        """An update of these columns for many users at once: parameters `key` and `to_<column>`."""
+        this = users.update().where(self._mine(users), users.c.user_id == bindparam("key"))
+        return this.values({column: bindparam(f"to_{column}") for column in columns})
+
+    def _tell(self, connection: Connection, told: Iterable[tuple[str, str, str]], now: datetime) -> None:
+        shared = {"campaign": self._campaign, "at": now, "run_id": self.run_id}
+        _many(connection, events.insert(), [{"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told])
+
+    def _messages(self, connection: Connection) -> dict[str, list[RowMapping]]:
+        columns = (slots.c.user_id, slots.c.date, slots.c.tried_at, slots.c.outcome, slots.c.attempts)
+        rows = connection.execute(select(*columns).where(self._mine(slots)).order_by(slots.c.user_id, slots.c.step)).mappings()
+        return {user_id: list(group) for user_id, group in groupby(rows, key=lambda row: row["user_id"])}
+
+
+_TELL_US = "this should not happen: nothing was sent; please report it"
+_LEARNT = ("status", "found", "detail", "last_probed", "granted_at", "verified_at", "lacking_since", "revoked_at")
+
+
+def _many(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401
+    """Execute for all rows at once; for none at all, nothing."""
+    if rows:
+        connection.execute(statement, rows)
+
+
+def _changes(standing: Standing, columns: Iterable[str]) -> dict[str, object]:
+    return {"key": standing.user_id} | {f"to_{column}": getattr(standing, column) for column in columns}
+
+
+def _standing(row: RowMapping, messages: list[RowMapping]) -> Standing:
+    standing = Standing(**{name: row[name] for name in _REMEMBERED})
+    if not messages:
+        return standing
+    last = messages[-1]
+    still_open = last["outcome"] == Outcome.DEFERRED and last["attempts"] < MOST_ATTEMPTS
+    arrived = [message for message in messages if message["outcome"] in _MAY_HAVE_ARRIVED]
+    return replace(
+        standing,
+        used=len(messages) - still_open,
+        messages=len(arrived),
+        attempts=last["attempts"] if still_open else 0,
+        first_sent=arrived[0]["tried_at"] if arrived else None,
+        last_sent=arrived[-1]["tried_at"] if arrived else None,
+        last_tried=last["tried_at"],
+        last_outcome=Outcome.UNKNOWN if last["outcome"] == Outcome.SENDING else Outcome(last["outcome"]),
+    )

@@ -1,0 +1,205 @@
+"""Opens the ledger, or says why it is not the one that this campaign last wrote.
+
+A first run finds neither ledger nor witness and creates both. Afterwards the two must agree: same ledger, same machine,
+same generation. SQLite alone would not notice: it opens an empty file as a valid database and creates a missing one.
+"""
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, Row, create_engine, event, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from campaign.config import Config
+from campaign.errors import LedgerError
+from campaign.ledger import witness as witnesses
+from campaign.ledger.book import Ledger
+from campaign.ledger.schema import MIGRATIONS, campaigns, upgrade, version
+from campaign.ledger.witness import Witness
+
+_Access: TypeAlias = Literal["create", "write", "read"]
+
+_PATIENCE = 30  # seconds to wait for a reader's lock
+_ADOPT = "find out why first; to go on with what is there: campaign adopt"
+
+
+@contextmanager
+def open_ledger(config: Config) -> Iterator[Ledger]:
+    """Open the ledger for a run, creating it on the first. The caller holds the lock.
+
+    Raises LedgerError when it is missing, empty, damaged, an old copy, from another machine or another campaign's.
+    """
+    seen = witnesses.read(_witness_file(config))
+    _refuse(_lost(config, seen))
+    with _connected(config, "write" if seen else "create") as connection:
+        with connection.begin():
+            upgrade(connection)
+            row = _campaign_row(connection, config) or _create(connection, config)
+        _refuse(_disagreement(row, seen))
+        if seen is None:
+            _write_witness(config, row, row.generation)
+        yield Ledger(connection, config.name, str(config.ledger_file))
+
+
+@contextmanager
+def read_ledger(config: Config) -> Iterator[Ledger | None]:
+    """Open the ledger for reading only; None where there is none. Leaves no trace."""
+    if not _present(config.ledger_file):
+        yield None
+        return
+    with _connected(config, "read") as connection:
+        with connection.begin():
+            if version(connection) != len(MIGRATIONS):
+                raise LedgerError(f"{config.ledger_file} is of another version", "the next `campaign run` brings it up to date")
+            known = _campaign_row(connection, config)
+        yield Ledger(connection, config.name, str(config.ledger_file)) if known else None
+
+
+def witness_of(config: Config, ledger: Ledger) -> None:
+    """Turn the ledger's page and let the witness know."""
+    generation = ledger.turn_page()
+    seen = witnesses.read(_witness_file(config))
+    if seen is None:
+        raise LedgerError(f"{_witness_file(config)} vanished during the run", _ADOPT)
+    witnesses.write(_witness_file(config), replace(seen, generation=generation))
+
+
+def examine(config: Config) -> str:
+    """What is wrong between the ledger and its witness, in words; "" if nothing is. Changes nothing."""
+    seen = witnesses.read(_witness_file(config))
+    if not _present(config.ledger_file):
+        return _lost(config, seen)
+    with _connected(config, "write") as connection, connection.begin():
+        row = _campaign_row(connection, config) if version(connection) else None
+        return _disagreement(row, seen) if row else f"{config.ledger_file} holds nothing of this campaign"
+
+
+def adopt(config: Config) -> None:
+    """Accept what is there as this campaign's ledger, or begin anew where nothing is; the next night needs an approval again."""
+    if not _present(config.ledger_file):
+        _witness_file(config).unlink(missing_ok=True)
+        return
+    with _connected(config, "write") as connection, connection.begin():
+        upgrade(connection)
+        row = _campaign_row(connection, config) or _create(connection, config)
+        connection.execute(campaigns.update().where(campaigns.c.campaign == config.name).values(passed_at=None))
+    _write_witness(config, row, row.generation)
+
+
+def _witness_file(config: Config) -> Path:
+    return config.ledger_file.with_name(config.ledger_file.name + ".witness")
+
+
+def _write_witness(config: Config, row: Row[tuple[object, ...]], generation: int) -> None:
+    witnesses.write(_witness_file(config), Witness(config.name, row.ledger_id, generation, witnesses.host()))
+
+
+def _present(path: Path) -> bool:
+    """An empty file is no ledger: SQLite leaves one when the very first commit was cut short."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _lost(config: Config, seen: Witness | None) -> str:
+    if seen is None or _present(config.ledger_file):
+        return ""
+    return f"{config.ledger_file} is missing or empty, but its witness says that it was written here before"
+
+
+def _refuse(disagreement: str) -> None:
+    if disagreement:
+        raise LedgerError(disagreement, _ADOPT)
+
+
+def _disagreement(row: Row[tuple[object, ...]], seen: Witness | None) -> str:
+    if seen is None:
+        return "the ledger has been used, but its witness is missing" if row.generation else ""
+    if (seen.campaign, seen.ledger_id) != (row.campaign, row.ledger_id):
+        return "the ledger and its witness belong to different ledgers"
+    if seen.host != witnesses.host():
+        return "the ledger was last written on another machine"
+    # A run that is killed between its commit and the witness leaves the ledger one ahead; nothing leaves it behind.
+    if row.generation - seen.generation not in {0, 1}:
+        return f"the ledger is not the last one: it is at generation {row.generation}, its witness at {seen.generation}"
+    return ""
+
+
+def _campaign_row(connection: Connection, config: Config) -> Row[tuple[object, ...]] | None:
+    rows = connection.execute(select(campaigns)).all()
+    for row in rows:
+        if row.campaign == config.name:
+            _same_app(row, config)
+            return row
+    if rows:
+        what = f"{config.ledger_file} belongs to the campaign {rows[0].campaign!r}, not to {config.name!r}"
+        raise LedgerError(what, "give each campaign a folder, or a [ledger] url, of its own")
+    return None
+
+
+def _same_app(row: Row[tuple[object, ...]], config: Config) -> None:
+    """Consent belongs to one integration key in one environment: what was learnt of another says nothing."""
+    if (row.environment, row.client_id) != (config.docusign.environment, config.docusign.client_id):
+        what = f"{config.ledger_file} was written for client_id {row.client_id} in {row.environment}"
+        raise LedgerError(
+            f"{what}, not for the one configured now", "another integration key or environment needs a ledger of its own"
+        )
+
+
+def _create(connection: Connection, config: Config) -> Row[tuple[object, ...]]:
+    values = {"campaign": config.name, "ledger_id": str(uuid.uuid4()), "generation": 0}
+    app = {"environment": config.docusign.environment, "client_id": config.docusign.client_id}
+    connection.execute(campaigns.insert().values(**values, **app))
+    return connection.execute(select(campaigns).where(campaigns.c.campaign == config.name)).one()
+
+
+@contextmanager
+def _connected(config: Config, access: _Access) -> Iterator[Connection]:
+    """One connection for one process, checked for damage; database errors become LedgerError."""
+    path = config.ledger_file
+    engine = _engine(path, access)
+    try:
+        with engine.connect() as connection:
+            _check(connection, path)
+            yield connection
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        advice = "check the disk and the file; if it is damaged restore a backup"
+        raise LedgerError(f"{path} cannot be used: {cause}", advice) from error
+    finally:
+        engine.dispose()
+
+
+def _check(connection: Connection, path: Path) -> None:
+    with connection.begin():
+        damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    if damage != "ok":
+        raise LedgerError(f"{path} is damaged: {damage}", "restore it from a backup, then run: campaign adopt")
+
+
+def _engine(path: Path, access: _Access) -> Engine:
+    uri = f"file:{quote(str(path))}?mode={'rwc' if access == 'create' else 'rw'}"
+    connect = partial(sqlite3.connect, uri, uri=True, isolation_level=None, timeout=_PATIENCE)
+    engine = create_engine("sqlite://", poolclass=NullPool, creator=connect)
+
+    @event.listens_for(engine, "connect")
+    def _durable(connection: sqlite3.Connection, _: object) -> None:
+        # One file without -wal and -shm; EXTRA also syncs the folder, so that no commit is lost with the power.
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA synchronous = EXTRA")
+        connection.execute(f"PRAGMA query_only = {'ON' if access == 'read' else 'OFF'}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if access == "read" else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,138 @@
+"""The ledger's tables, its version, and how an older one is brought up to date."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, Dialect, Integer, MetaData, String, Table, Text, UniqueConstraint, select
+from sqlalchemy.types import TypeDecorator
+
+from campaign.errors import LedgerError
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC time as ISO 8601 text: sorts as time does, and anybody can read it in the file."""
+
+    impl = String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
+        """To text."""
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if value else None
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ANN401, ARG002
+        """From text."""
+        return datetime.fromisoformat(value) if value else None
+
+
+metadata = MetaData()
+
+schema = Table("schema", metadata, Column("version", Integer, nullable=False))
+
+# What binds a ledger to one campaign of one app, and how far it has got.
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("campaign", String, primary_key=True),
+    Column("ledger_id", String, nullable=False),
+    Column("environment", String, nullable=False),
+    Column("client_id", String, nullable=False),
+    Column("generation", Integer, nullable=False),  # counts up with every run; the witness knows it too
+    Column("passed_at", Instant),  # the last night that was let through to mail; empty before the first
+    Column("passed_users", Integer),  # the size of the roster on that night
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("campaign", String, primary_key=True),
+    Column("user_id", String, primary_key=True),
+    Column("email", String, nullable=False),
+    Column("joined_at", Instant, nullable=False),
+    Column("status", String, nullable=False, default=""),
+    Column("found", String, nullable=False, default=""),
+    Column("detail", Text, nullable=False, default=""),
+    Column("last_probed", Instant),
+    Column("granted_at", Instant),
+    Column("verified_at", Instant),
+    Column("lacking_since", Instant),
+    Column("revoked_at", Instant),
+    Column("suppressed", Text, nullable=False, default=""),
+    Column("suppressed_until", Instant),
+    Column("undeliverable", String, nullable=False, default=""),
+    Column("action", String, nullable=False, default=""),
+    Column("reason", String, nullable=False, default=""),
+)
+
+# One row a message that was ever intended. The primary key is the promise: one slot, one message.
+slots = Table(
+    "slots",
+    metadata,
+    Column("campaign", String, primary_key=True),
+    Column("user_id", String, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("message_id", String, nullable=False),
+    Column("recipient", String, nullable=False),
+    Column("address", String, nullable=False),  # the recipient as addresses are compared
+    Column("date", Instant, nullable=False),  # the message's Date
+    Column("sha256", String, nullable=False),  # of the bytes handed over
+    Column("attempts", Integer, nullable=False),  # finished ones
+    Column("tried_at", Instant, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("reply", Text, nullable=False, default=""),
+    Column("run_id", String, nullable=False),
+    UniqueConstraint("campaign", "message_id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("campaign", String, nullable=False),
+    Column("user_id", String, nullable=False, index=True),
+    Column("at", Instant, nullable=False),
+    Column("run_id", String, nullable=False),
+    Column("what", String, nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("campaign", String, primary_key=True),
+    Column("run_id", String, primary_key=True),
+    Column("started", Instant, nullable=False),
+    Column("finished", Instant),
+    Column("exit_code", Integer),
+    Column("counts", Text, nullable=False, default="{}"),
+)
+
+# The rejected rows of the last roster, so that only new ones raise the alarm. Hashes: the rows are not ours to keep.
+rejects = Table(
+    "rejects",
+    metadata,
+    Column("campaign", String, primary_key=True),
+    Column("fingerprint", String, primary_key=True),
+)
+
+# Each brings a ledger one version up; never changed once released.
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all,)
+
+
+def upgrade(connection: Connection) -> None:
+    """Create or upgrade all tables inside the caller's transaction. Raises LedgerError for a newer ledger."""
+    present = version(connection)
+    if present > len(MIGRATIONS):
+        raise LedgerError(f"the ledger has version {present}, newer than this program knows", "install the newer program")
+    for migrate in MIGRATIONS[present:]:
+        migrate(connection)
+    if present < len(MIGRATIONS):
+        connection.execute(schema.delete())
+        connection.execute(schema.insert().values(version=len(MIGRATIONS)))
+
+
+def version(connection: Connection) -> int:
+    """The ledger's version; 0 for an empty database."""
+    if not connection.dialect.has_table(connection, schema.name):
+        return 0
+    return connection.execute(select(schema.c.version)).scalar() or 0

@@ -1,0 +1,54 @@
+"""A memory for plans: knows what the ledger knows, and keeps what it learns to itself."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from campaign.ledger.book import Ledger, Passed
+from campaign.ledger.learning import learn
+from campaign.model import Finding, Standing, User
+
+
+class Memory(Protocol):
+    """What deciding about a night asks of a memory; the ledger has it, and so has Scratch."""
+
+    def standings(self) -> dict[str, Standing]: ...
+    def enrol(self, roster: Iterable[User], known: Mapping[str, Standing], now: datetime) -> None: ...
+    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None: ...
+    def last_mailed(self) -> dict[str, tuple[datetime, str]]: ...
+    def mailed_since(self, instant: datetime) -> int: ...
+    def last_passed(self) -> Passed: ...
+
+
+class Scratch:
+    """Reads a ledger, or none; writes nothing anywhere."""
+
+    def __init__(self, ledger: Ledger | None) -> None:
+        self._ledger = ledger
+        self._learnt: dict[str, Standing] = {}
+
+    def standings(self) -> dict[str, Standing]:
+        """Everybody's standing, without the findings of earlier runs: only tonight's count."""
+        remembered = self._ledger.standings() if self._ledger else {}
+        return {user_id: replace(s, found="", detail="") for user_id, s in remembered.items()} | self._learnt
+
+    def enrol(self, roster: Iterable[User], known: Mapping[str, Standing], now: datetime) -> None:  # noqa: ARG002  # as the ledger's
+        """Make room for new users."""
+        self._learnt |= {user.user_id: Standing(user.user_id, user.email) for user in roster if user.user_id not in known}
+
+    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None:
+        """Keep what a batch of probes found."""
+        self._learnt |= {f.user_id: learn(known[f.user_id], f, now) for f in findings if f.user_id in known}
+
+    def last_mailed(self) -> dict[str, tuple[datetime, str]]:
+        """When each address was last mailed, as the ledger has it."""
+        return self._ledger.last_mailed() if self._ledger else {}
+
+    def mailed_since(self, instant: datetime) -> int:
+        """How many messages went out since then, as the ledger has it."""
+        return self._ledger.mailed_since(instant) if self._ledger else 0
+
+    def last_passed(self) -> Passed:
+        """The night that was last let through to mail, as the ledger has it."""
+        return self._ledger.last_passed() if self._ledger else Passed()
