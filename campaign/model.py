@@ -65,6 +65,17 @@ def address_key(email: str) -> str:
     return unicodedata.normalize("NFC", email).casefold()
 
 
+def printable(text: str, most: int = 300) -> str:
+    r"""Foreign text for messages, logs, the ledger and the report: nothing in it is invisible or moves the cursor, and it ends.
+
+    Controls, bidi and zero-width characters, unusual spaces and lone surrogates become escapes, `\u202e` for example.
+    What has then more than `most` characters is cut to that many, the last of them being `…`.
+    """
+    kept = text[: most + 1]
+    shown = kept if kept.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """One Docusign user of the roster; several rows that agree are one user."""

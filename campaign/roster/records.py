@@ -1,0 +1,164 @@
+"""From bytes to records: the encoding, the lines, and the fields of every row with the line where it begins."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO
+
+from campaign.errors import RosterError
+from campaign.model import printable
+from campaign.roster.header import OURS, key_of
+
+BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+DELIMITERS = ",;\t"
+BLOCK = 1 << 16  # bytes
+LINE = 1 << 20  # characters; the csv module stops a field at 131,072
+CHUNK = 50_000  # cells checked at a time, so that memory does not grow with the file
+CSV_FAULTS = {
+    "unexpected end of data": "a quoted field begins here or below and is never closed",
+    "field larger than field limit": "a field is too long; often a quotation mark is never closed",
+    "new-line character seen": "a carriage return stands alone in a row that is not quoted",
+    "expected after": "text follows a closing quotation mark; inside a quoted field the mark is written twice",
+}
+
+Record = tuple[int, list[str]]  # (line where it begins, cells)
+
+
+@contextmanager
+def decoded(path: Path, encoding: str) -> Iterator[io.TextIOWrapper]:
+    """Open the file as text whose lines end at a line feed alone. What cannot be read or decoded becomes a RosterError."""
+    try:
+        with path.open("rb") as file:
+            codec = _codec(file, encoding)
+            start = file.tell()
+            with io.TextIOWrapper(file, codec, newline="\n") as text:
+                try:
+                    yield text
+                except UnicodeError as error:
+                    file.seek(start)
+                    raise _undecodable(f"{path}:{_bad_line(file, codec)}", codec) from error
+    except OSError as error:
+        raise RosterError(f"{path} cannot be read: {error.strerror}", "see [roster] file in campaign.toml") from error
+
+
+def _codec(file: BinaryIO, encoding: str) -> str:
+    """The file's encoding; leaves `file` behind the byte order mark."""
+    start = file.read(3)
+    for mark, codec in BOMS:
+        if start.startswith(mark):
+            file.seek(len(mark))
+            return codec
+    file.seek(0)
+    return encoding if encoding and not _is_utf8(file, encoding) else "utf-8"
+
+
+def _is_utf8(file: BinaryIO, encoding: str) -> bool:
+    """Whether the file is UTF-8 after all. NUL and ESC are valid there, but speak of UTF-16 and ISO 2022."""
+    try:
+        b"\n".decode(encoding, "ignore")
+    except (LookupError, ValueError) as error:
+        raise RosterError(f'[roster] encoding: "{printable(encoding)}" is not known', 'for example "cp1252"') from error
+    other = any(b"\0" in block or b"\x1b" in block for block in iter(partial(file.read, BLOCK), b""))
+    file.seek(0)
+    is_utf8 = not other and not _bad_line(file, "utf-8")
+    file.seek(0)
+    return is_utf8
+
+
+def _bad_line(file: BinaryIO, codec: str) -> int:
+    """The line of the first byte, from where `file` stands, that `codec` cannot read; 0 if there is none."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    line = 1
+    try:
+        for block in iter(partial(file.read, BLOCK), b""):
+            line += decoder.decode(block).count("\n")
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        return line + error.object[: error.start].decode(codec, "ignore").count("\n")
+    except UnicodeError:  # some codecs do not say where
+        return line
+    return 0
+
+
+def _undecodable(where: str, codec: str) -> RosterError:
+    return RosterError(
+        f"{where}: a byte here is no {codec.upper()}",
+        'save the file as UTF-8 ("CSV UTF-8" in Excel), or name its encoding: [roster] encoding = "cp1252"',
+    )
+
+
+def _lines(text: io.TextIOWrapper, path: Path) -> Iterator[str]:
+    for number, line in enumerate(iter(partial(text.readline, LINE), ""), 1):
+        if "\0" in line:
+            raise RosterError(f"{path}:{number}: a NUL character", "this is no text file, or UTF-16 without its mark")
+        if len(line) == LINE:
+            raise RosterError(f"{path}:{number}: the line is longer than {LINE:,} characters", "is this a CSV file?")
+        yield line
+
+
+def records_of(text: io.TextIOWrapper, path: Path, chosen: Mapping[str, str]) -> Iterator[Record]:
+    """The header first, then every record with the line where it begins."""
+    lines = _lines(text, path)
+    first = next(lines, "")
+    if not first.strip():
+        raise RosterError(f"{path}:1: the first line is empty; it must be the header", "user_id,email,name will do")
+    reader = csv.reader(chain([first], lines), delimiter=_delimiter(first, chosen), strict=True)
+    line = 1
+    try:
+        for record in reader:
+            yield line, record
+            line = reader.line_num + 1
+    except csv.Error as error:
+        fault = next((meaning for sign, meaning in CSV_FAULTS.items() if sign in str(error)), str(error))
+        raise RosterError(f"{path}:{line}: {fault}", "mend the row, or export the file again") from error
+
+
+def _delimiter(first: str, chosen: Mapping[str, str]) -> str:
+    """The one of `,` `;` tab that makes the most of the header line."""
+    known = OURS.keys() | {key_of(header) for header in chosen.values()}
+
+    def sense(delimiter: str) -> tuple[int, int]:
+        try:
+            header = next(csv.reader([first], delimiter=delimiter))
+        except csv.Error:
+            return 0, 0
+        return sum(key_of(cell) in known for cell in header), len(header)
+
+    return max(DELIMITERS, key=sense)
+
+
+def chunks(records: Iterator[Record], width: int, max_rows: int, path: Path) -> Iterator[list[Record]]:
+    """The rows, some thousands at a time, each as wide as the header. Blank ones at the end of the file are none."""
+    rows = 0
+    chunk: list[Record] = []
+    while more := list(islice(records, max(1, CHUNK // width))):
+        chunk += more
+        end = _end(chunk)
+        if len(chunk) - end > max_rows:
+            end = len(chunk)  # a flood of blank rows is not held back in memory
+        rows += end
+        if rows > max_rows:
+            where = f"{path}:{chunk[end - rows + max_rows][0]}"
+            raise RosterError(f"{where}: more than {max_rows:,} rows", "if that is meant: [roster] max_rows")
+        if misfit := next((record for record in chunk[:end] if len(record[1]) != width), None):
+            raise _misfit(f"{path}:{misfit[0]}", len(misfit[1]), width)
+        if end:
+            yield chunk[:end]
+        chunk = chunk[end:]
+
+
+def _end(chunk: list[Record]) -> int:
+    """The place behind the last row that is not blank."""
+    return next((place for place in range(len(chunk), 0, -1) if any(map(str.strip, chunk[place - 1][1]))), 0)
+
+
+def _misfit(where: str, found: int, width: int) -> RosterError:
+    advice = "a cell that holds the delimiter or a line break must be quoted; nothing was read from this file"
+    if not found:
+        return RosterError(f"{where}: an empty line between the rows", "remove it; at the end of the file it would do no harm")
+    return RosterError(f"{where}: {found} fields, but the header has {width}", advice)
