@@ -1,0 +1,44 @@
+"""How the relay is reached, and the one TLS context for it."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from campaign.config.values import is_loopback
+from campaign.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How the relay is reached. Times are seconds, each for one whole step.
+
+    `ca_file` replaces the system's certificate authorities. `password` is asked once for each connection.
+    """
+
+    host: str
+    port: int
+    security: Literal["starttls", "tls", "none"]
+    username: str = ""  # "" = no sign-in
+    password: Callable[[], str] = field(default=str, repr=False)
+    ca_file: Path | None = None
+    timeout: float = 60
+    final_timeout: float = 600  # of the answer to the final dot
+    connect_timeout: float = 30  # of the TCP connection, over all addresses of the host; the name look-up is the system's
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def context(self) -> ssl.SSLContext:
+        """A context that verifies the relay's certificate and its name. Raises ConfigError."""
+        if self.security == "none" and not is_loopback(self.host):
+            raise ConfigError(f'[mail] security = "none" is for loopback only, not {self.host}', 'use "starttls" or "tls"')
+        if self.security == "none":
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used, so no authorities need be read
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:
+            raise ConfigError(
+                f"[mail] ca_file {self.ca_file} cannot be used: {error}", "it must be a file of PEM certificates"
+            ) from error

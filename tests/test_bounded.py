@@ -1,0 +1,146 @@
+"""A step is bounded as a whole, whatever the peer does."""
+
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trustme
+
+from campaign.bounded import BoundedSocket, TooMuch
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[BoundedSocket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield BoundedSocket(ours, 0.3, 100), theirs
+
+
+@contextmanager
+def dripping(peer: socket.socket) -> Iterator[None]:
+    """Send a byte now and then, for three seconds at most."""
+    over = threading.Event()
+
+    def drip() -> None:
+        for _ in range(60):
+            peer.sendall(b".")
+            if over.wait(0.05):
+                return
+        peer.shutdown(socket.SHUT_WR)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def test_a_dripping_peer_does_not_prolong_the_step(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    bounded, peer = pair
+    with dripping(peer), pytest.raises(TimeoutError):
+        deque(iter(lambda: bounded.recv(10), b""))
+
+
+def test_a_dripping_peer_does_not_prolong_the_step_through_makefile(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    bounded, peer = pair
+    with dripping(peer), bounded.makefile("rb") as file, pytest.raises(TimeoutError):
+        file.readline()
+
+
+def test_a_step_brings_no_more_than_its_limit(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    bounded, peer = pair
+    peer.sendall(b"x" * 101)
+
+    assert bounded.recv(60) == b"x" * 60
+    with pytest.raises(TooMuch):
+        bounded.recv(60)
+
+
+def test_each_step_has_its_own_limit_and_time(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    bounded, peer = pair
+    peer.sendall(b"x" * 160)
+    bounded.recv(80)
+    time.sleep(0.35)
+    with pytest.raises(TimeoutError):
+        bounded.recv(80)
+    bounded.settimeout(0.3)
+
+    assert bounded.recv(80) == b"x" * 80
+
+
+def test_a_peer_that_does_not_read_ends_the_sending_in_time(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    bounded, _ = pair
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        bounded.sendall(b"x" * 10_000_000)
+
+    assert time.monotonic() - began < 1
+
+
+def test_a_peer_that_reads_slowly_under_tls_ends_the_sending_in_time() -> None:
+    ours, theirs = socket.socketpair()
+    authority = trustme.CA()
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("relay.test").configure_cert(server_side)
+    client_side = ssl.create_default_context()
+    authority.configure_trust(client_side)
+    over = threading.Event()
+
+    def read_slowly() -> None:
+        with server_side.wrap_socket(theirs, server_side=True) as peer:
+            while not over.wait(0.1):
+                peer.recv(16384)
+
+    reading = threading.Thread(target=read_slowly)
+    reading.start()
+    with client_side.wrap_socket(ours, server_hostname="relay.test") as secured:
+        bounded = BoundedSocket(secured, 0.4, 100)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            bounded.sendall(b"x" * 10_000_000)
+        took = time.monotonic() - began
+        over.set()
+        reading.join()
+
+    assert took < 2
+
+
+def test_all_that_is_sent_arrives(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    bounded, peer = pair
+    sent = bytes(range(256)) * 4000
+    arrived = bytearray()
+    reading = threading.Thread(target=lambda: arrived.extend(b"".join(iter(lambda: peer.recv(65536), b""))))
+    reading.start()
+    bounded.settimeout(10)
+    bounded.sendall(sent)
+    bounded.shutdown(socket.SHUT_WR)
+    reading.join()
+
+    assert bytes(arrived) == sent
+
+
+def test_readable_tells_silence_from_words_and_from_the_end(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    bounded, peer = pair
+    silent = bounded.readable()
+    peer.sendall(b"x")
+    spoke = bounded.readable()
+    bounded.recv(1)
+    again = bounded.readable()
+    peer.close()
+
+    assert (silent, spoke, again, bounded.readable()) == (False, True, False, True)
+
+
+def test_a_step_without_a_deadline_is_refused(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    with pytest.raises(ValueError, match="deadline"):
+        pair[0].settimeout(None)
+
+
+def test_only_reading_bytes_is_bounded_so_nothing_else_is_offered(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    with pytest.raises(ValueError, match="reading"):
+        pair[0].makefile("wb")
