@@ -1,0 +1,251 @@
+"""A small Docusign account server on loopback: the JWT grant (RFC 7523), consent pages, revocation, and faults on request."""
+
+import secrets
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from werkzeug import Request, Response
+from werkzeug.exceptions import BadRequest, HTTPException, abort
+from werkzeug.http import http_date
+from werkzeug.routing import Map, Rule
+from werkzeug.utils import redirect
+
+from campaign.model import address_key
+from campaign.sandbox import pages
+from campaign.sandbox.grant import (
+    DROPPED,
+    HOSTS,
+    TOKEN_SECONDS,
+    Application,
+    CannedAnswer,
+    Faults,
+    Grants,
+    Person,
+    TokenRequest,
+    json_answer,
+    subject_of,
+)
+from campaign.sandbox.loopback import PlainResponse, Server, listener
+
+__all__ = ["DROPPED", "AccountServer", "Application", "CannedAnswer", "Person", "TokenRequest", "json_answer"]
+
+CHOICES = 10  # people that the log-in page offers by name
+COOKIE = "sandbox_user"
+
+
+class AccountServer:
+    """The account server; a context manager that serves while entered. Every method may be called from any thread.
+
+    `audience` names the environment that is played; `clock` gives the seconds since 1970 by which all is judged.
+    Entering raises UsageError where the port cannot be had.
+    """
+
+    def __init__(
+        self,
+        *,
+        audience: str = HOSTS[0],
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.faults = Faults()
+        self.requests: list[TokenRequest] = []
+        self.url = ""  # known once entered
+        self._port = port
+        self._clock = clock
+        self._tls = tls
+        self._people: dict[str, Person] = {}
+        self._applications: dict[str, Application] = {}
+        self._consents: dict[tuple[str, str], frozenset[str]] = {}  # by user id and client id
+        self._consents_lock = threading.Lock()
+        self._grants = Grants(audience, clock, self._people, self._applications, self.consented, secrets.token_bytes(32))
+        self._leaving = threading.Event()
+        self._routes = self._mapped()
+
+    def _mapped(self) -> Map:
+        rules = [
+            Rule("/oauth/token", endpoint=self._token, methods=["POST"]),
+            Rule("/oauth/userinfo", endpoint=self._userinfo, methods=["GET"]),
+            Rule("/oauth/auth", endpoint=self._authorize, methods=["GET", "POST"]),
+            Rule("/login", endpoint=self._log_in, methods=["POST"]),
+            Rule("/me/appconsent", endpoint=self._connected_apps, methods=["GET", "POST"]),
+            Rule("/", endpoint=self._connected_apps, methods=["GET"]),
+            Rule("/thanks", endpoint=self._thanks, methods=["GET"]),
+        ]
+        return Map(rules, strict_slashes=False, merge_slashes=False)
+
+    def __enter__(self) -> Self:
+        self._leaving.clear()
+        with listener(self._port) as bound:  # werkzeug, left to bind by itself, prints and exits where the port is taken
+            self._server = Server(bound, self._respond, self._tls)
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="account-server")
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._leaving.set()
+        self._server.shutdown()
+        self._thread.join()
+
+    # What is known
+
+    def add_application(self, application: Application) -> None:
+        """Register an integration key, or replace it."""
+        self._applications[application.client_id.lower()] = application
+
+    def add_person(self, person: Person) -> None:
+        """Add a user, or replace the one with the same user id."""
+        self._people[person.user_id.lower()] = person
+
+    def consent(self, user_id: str, client_id: str, scopes: Iterable[str]) -> None:
+        """Add to what a user has consented to, as if on the consent page."""
+        with self._consents_lock:
+            self._consents[_pair(user_id, client_id)] = self.consented(user_id, client_id) | frozenset(scopes)
+
+    def revoke(self, user_id: str, client_id: str) -> None:
+        """Take a user's consent back. Tokens already issued live on until they expire."""
+        with self._consents_lock:
+            self._consents.pop(_pair(user_id, client_id), None)
+
+    def consented(self, user_id: str, client_id: str) -> frozenset[str]:
+        """Return the scopes that this application may use for this user: the one place that knows."""
+        return self._consents.get(_pair(user_id, client_id), frozenset())
+
+    # The token endpoint
+
+    def _token(self, request: Request) -> Response:
+        user_id = subject_of(request.form.get("assertion", ""))
+        self._leaving.wait(self.faults.latency)
+        answer = self.faults.take(user_id.lower()) or self._grants.answer(request.form)
+        body = b"" if answer.status < 300 else answer.body  # noqa: PLR2004  # a 2xx may hold a token
+        self.requests.append(TokenRequest(self._clock(), user_id, answer.status, body))
+        if answer is DROPPED:
+            raise ConnectionAbortedError("a fault that was asked for")
+        response = _response(answer)
+        response.headers.setdefault("X-DocuSign-TraceToken", str(uuid.uuid4()))
+        return response
+
+    def _userinfo(self, request: Request) -> Response:
+        person = self._grants.bearer_of(request.authorization.token if request.authorization else None)
+        if person is None:
+            return _response(json_answer(401, error="internal_server_error", reference_id=str(uuid.uuid4())))
+        return _response(json_answer(200, **_about(person, self.url)))
+
+    # The pages
+
+    def _authorize(self, request: Request) -> Response:
+        application, redirect_uri, scopes = self._asked(request)
+        person = self._logged_in(request)
+        if request.form.get("decision") == "decline":
+            return pages.back(redirect_uri, request, error="access_denied")
+        if request.form.get("decision") == "accept":
+            self.consent(person.user_id, application.client_id, scopes)
+        if scopes <= self.consented(person.user_id, application.client_id):
+            return pages.back(redirect_uri, request, **self._proof(request, person))
+        title, relogin = f"Allow {application.name}?", f"{request.full_path}&prompt=login"
+        return pages.page("consent", title=title, application=application, person=person, scopes=sorted(scopes), relogin=relogin)
+
+    def _proof(self, request: Request, person: Person) -> dict[str, str]:
+        """Return what an application gets for a consent: a code, which nobody here can exchange, or a token."""
+        if request.args["response_type"] == "code":
+            return {"code": secrets.token_urlsafe(48)}
+        token = self._grants.minted(person.user_id, TOKEN_SECONDS)
+        return {"access_token": token, "token_type": "Bearer", "expires_in": str(TOKEN_SECONDS)}
+
+    def _asked(self, request: Request) -> tuple[Application, str, frozenset[str]]:
+        """Return who asks, where the answer goes, and for which scopes; unless the question is wrong, which ends here."""
+        application = self._applications.get(request.args.get("client_id", "").lower())
+        redirect_uri = request.args.get("redirect_uri", "")
+        scopes = pages.known_scopes(request.args.get("scope", ""))
+        if application is None:
+            abort(pages.text("Something is wrong with this link", "No application has this client_id.", status=400))
+        if redirect_uri not in application.redirect_uris:
+            title = "The redirect URI is not registered properly with Docusign"
+            abort(pages.text(title, "None that is registered equals this one to the letter:", redirect_uri, status=400))
+        if request.args.get("response_type") not in {"code", "token"} or not scopes:
+            abort(pages.text("Something is wrong with this link", "It needs response_type=code and a known scope.", status=400))
+        return application, redirect_uri, scopes
+
+    def _logged_in(self, request: Request) -> Person:
+        """Return who is logged in; otherwise, or where `prompt=login` asks for it, the log-in page ends the request."""
+        person = self._people.get(request.cookies.get(COOKIE, ""))
+        if person is None or not person.active or request.args.get("prompt") == "login":
+            onward = [(name, value) for name, value in request.args.items(multi=True) if name != "prompt"]
+            abort(_login_page(f"{request.path}?{urlencode(onward)}", self._active()))
+        return person
+
+    def _active(self) -> list[Person]:
+        return [person for person in tuple(self._people.values()) if person.active]
+
+    def _log_in(self, request: Request) -> Response:
+        login, onward = request.form["login"].strip(), request.form["continue"]
+        if not onward.startswith(("/oauth/auth?", "/me/appconsent?", "/?")):
+            raise BadRequest
+        found = [
+            person
+            for person in self._active()
+            if person.user_id.lower() == login.lower() or address_key(person.email) == address_key(login)
+        ]
+        if len(found) != 1:
+            problem = "Several users have this address: choose one." if found else "There is no such user."
+            return _login_page(onward, found or self._active(), problem)
+        response = redirect(onward, 303)
+        response.set_cookie(COOKIE, found[0].user_id.lower(), httponly=True, samesite="Lax")
+        return response
+
+    def _connected_apps(self, request: Request) -> Response:
+        person = self._logged_in(request)
+        if request.method == "POST":
+            self.revoke(person.user_id, request.form["client_id"])
+            return redirect("/me/appconsent", 303)
+        applications = tuple(self._applications.values())
+        grants = [(application, self.consented(person.user_id, application.client_id)) for application in applications]
+        return pages.page("connected_apps", title="Connected apps", person=person, grants=[grant for grant in grants if grant[1]])
+
+    def _thanks(self, request: Request) -> Response:
+        return pages.thanks(accepted="code" in request.args, declined="error" in request.args)
+
+    def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request = Request(environ)
+        try:
+            request.get_data()  # all of it: the next request of this connection begins behind it
+            view, _ = self._routes.bind_to_environ(environ).match()
+            response = view(request)
+        except HTTPException as error:
+            response = error.response or pages.text(error.name, error.description or "", status=error.code or 500)
+        response.headers.setdefault("Date", http_date(self._clock()))
+        body: Iterable[bytes] = response(environ, start_response)
+        return body
+
+
+def _login_page(onward: str, people: list[Person], problem: str = "") -> Response:
+    return pages.page("login", title="Log in", onward=onward, people=people[:CHOICES], problem=problem)
+
+
+def _pair(user_id: str, client_id: str) -> tuple[str, str]:
+    return user_id.lower(), client_id.lower()
+
+
+def _about(person: Person, base_uri: str) -> dict[str, Any]:
+    """Return what /oauth/userinfo tells; everybody is in the one account of the sandbox."""
+    given, _, family = person.name.partition(" ")
+    account = {
+        "account_id": str(uuid.uuid5(uuid.NAMESPACE_URL, "account")),
+        "is_default": True,
+        "account_name": "Sandbox",
+        "base_uri": base_uri,
+    }
+    names = {"name": person.name, "given_name": given, "family_name": family}
+    return {"sub": person.user_id, **names, "created": "2015-08-13T22:03:03.45", "email": person.email, "accounts": [account]}
+
+
+def _response(answer: CannedAnswer) -> Response:
+    return PlainResponse([answer.body], answer.status, dict(answer.headers))  # bytes alone would set Content-Length anew

@@ -1,0 +1,165 @@
+"""The sandbox's pages as a person meets them, in Chromium."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlencode
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from campaign.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",  # tests may run as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+CLIENT = "7c2b8d7e-7a6a-4a4f-9d13-2b1f1a1f0c11"
+JANE = "0f8fad5b-d9cb-469f-a165-70867728950e"
+JOE = "1f8fad5b-d9cb-469f-a165-70867728950e"
+BOTH = frozenset({"signature", "impersonation"})
+
+
+def _missing(what: str) -> NoReturn:
+    """A machine of one's own may do without; the one that judges changes may not."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and CI must not skip the pages")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    if not Path(CHROMIUM).exists():
+        _missing(CHROMIUM)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: "Browser") -> Iterator["Page"]:
+    """A page of a visitor whom the sandbox has never seen, and who runs no JavaScript."""
+    visitor = browser.new_context(java_script_enabled=False)
+    visitor.set_default_timeout(5000)
+    yield visitor.new_page()
+    visitor.close()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    people = [(JANE, "jane@example.com", "Jane van Dyke"), (JOE, "joe@example.com", "Joe Bloggs")]
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    with Sandbox(
+        people, client_id=CLIENT, application_name="Contract Sender", public_keys=[key], redirect_uris=[], folder=tmp_path
+    ) as sandbox:
+        yield sandbox
+
+
+def link(sandbox: Sandbox, **changes: str) -> str:
+    parameters = {"response_type": "code", "scope": "signature impersonation", "client_id": CLIENT} | changes
+    return f"{sandbox.accounts.url}/oauth/auth?{urlencode({'redirect_uri': sandbox.thanks_uri, 'state': 's1'} | parameters)}"
+
+
+def log_in(page: "Page", login: str) -> None:
+    page.get_by_label("E-mail address or user id").fill(login)
+    page.get_by_role("button", name="Log in").click()
+
+
+def heading(page: "Page") -> str:
+    return page.get_by_role("heading").inner_text()
+
+
+def test_a_person_logs_in_accepts_and_is_thanked(sandbox: Sandbox, page: "Page") -> None:
+    page.goto(link(sandbox))
+    log_in(page, "jane@example.com")
+    seen = page.inner_text("main")
+    page.get_by_role("button", name="Accept").click()
+
+    assert ["Contract Sender" in seen, "jane@example.com" in seen, "impersonation" in seen] == [True] * 3
+    assert (heading(page), "state=s1" in page.url, "code=" in page.url) == ("Thank you", True, True)
+    assert sandbox.accounts.consented(JANE, CLIENT) == BOTH
+
+
+def test_a_person_declines_and_reads_so(sandbox: Sandbox, page: "Page") -> None:
+    page.goto(link(sandbox))
+    log_in(page, "jane@example.com")
+    page.get_by_role("button", name="Decline").click()
+
+    assert (heading(page), page.url) == ("You declined", f"{sandbox.thanks_uri}?error=access_denied&state=s1")
+    assert sandbox.accounts.consented(JANE, CLIENT) == frozenset()
+
+
+def test_who_consented_before_goes_straight_through(sandbox: Sandbox, page: "Page") -> None:
+    sandbox.accounts.consent(JANE, CLIENT, BOTH)
+    page.goto(link(sandbox))
+    log_in(page, JANE)
+    first = heading(page)
+    page.goto(link(sandbox))
+
+    assert (first, heading(page)) == ("Thank you", "Thank you")
+
+
+def test_a_redirect_uri_that_is_not_registered_ends_on_docusigns_words(sandbox: Sandbox, page: "Page") -> None:
+    answer = page.goto(link(sandbox, redirect_uri=f"{sandbox.thanks_uri}/"))
+
+    assert answer
+    assert (answer.status, heading(page)) == (400, "The redirect URI is not registered properly with Docusign")
+
+
+def test_a_person_revokes_and_is_asked_again(sandbox: Sandbox, page: "Page") -> None:
+    sandbox.accounts.consent(JANE, CLIENT, BOTH)
+    page.goto(sandbox.accounts.url)
+    log_in(page, "jane@example.com")
+    listed = page.inner_text("main")
+    page.get_by_role("button", name="Revoke").click()
+    after = page.inner_text("main")
+    page.goto(link(sandbox))
+
+    assert ("Contract Sender" in listed, "Contract Sender" in after) == (True, False)
+    assert sandbox.accounts.consented(JANE, CLIENT) == frozenset()
+    assert heading(page) == "Allow Contract Sender?"
+
+
+def test_who_is_logged_in_as_somebody_else_can_change_that(sandbox: Sandbox, page: "Page") -> None:
+    page.goto(link(sandbox))
+    page.get_by_role("button", name="joe@example.com").click()
+    page.get_by_role("link", name="Use another account").click()
+    log_in(page, "jane@example.com")
+    page.get_by_role("button", name="Accept").click()
+
+    assert (sandbox.accounts.consented(JANE, CLIENT), sandbox.accounts.consented(JOE, CLIENT)) == (BOTH, frozenset())
+
+
+def test_a_mistyped_address_is_told_and_can_be_put_right(sandbox: Sandbox, page: "Page") -> None:
+    page.goto(link(sandbox, prompt="login"))
+    log_in(page, "jane@example.org")
+    told = page.get_by_role("alert").inner_text()
+    log_in(page, "jane@example.com")
+
+    assert (told, heading(page)) == ("There is no such user.", "Allow Contract Sender?")
+
+
+def test_every_page_says_that_it_is_a_sandbox(sandbox: Sandbox, page: "Page") -> None:
+    banners = []
+    for url in (link(sandbox), link(sandbox, redirect_uri=""), sandbox.thanks_uri, f"{sandbox.accounts.url}/nowhere"):
+        page.goto(url)
+        banners.append(page.get_by_role("banner").inner_text())
+
+    assert banners == ["Sandbox: a simulation on this computer, not Docusign"] * 4
