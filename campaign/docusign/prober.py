@@ -1,0 +1,185 @@
+"""Asks Docusign for each user whether consent is there: a JWT grant whose token is dropped at once."""
+
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeAlias
+
+from requests.structures import CaseInsensitiveDict
+
+from campaign.config import Docusign
+from campaign.docusign.answers import Answer, interpret
+from campaign.docusign.assertion import Signer
+from campaign.docusign.wire import BadCertificate, NoAnswer, TokenEndpoint
+from campaign.errors import DocusignRefused, DocusignUnreachable
+from campaign.model import Finding, Status
+from campaign.pace import Pace
+
+_BACK_OFF = (1.0, 2.0)  # seconds before the second and the third attempt for one user, where the answer may be transient
+_THROTTLED = 60.0  # seconds that everybody pauses after a 429 that names no time
+_LONGEST_PAUSE = 300.0  # seconds; when Docusign asks for more, the night is over
+_ENOUGH = 10  # users in a row without a usable answer: then the fault is not theirs
+_CLOCK_SLACK = 120  # seconds between our clock and Docusign's worth mentioning
+_MOMENT = 0.1  # seconds within which `stop` is noticed by those who wait
+
+_Result: TypeAlias = Finding | Exception | None  # None: one worker has ended
+
+
+class Prober:
+    """Probes users over `concurrency` connections, paced, each answer bounded in time and size.
+
+    Nothing of the environment is used: no proxy, no .netrc, no redirect, no cookie. A token lives no longer than its answer.
+    `back_off` are the seconds before each further attempt for a user whose answer may be transient.
+    """
+
+    def __init__(
+        self,
+        config: Docusign,
+        signer: Signer,
+        clock: Callable[[], datetime],
+        stop: threading.Event,
+        back_off: tuple[float, ...] = _BACK_OFF,
+    ) -> None:
+        self._config = config
+        self._signer = signer
+        self._clock = clock
+        self._stop = stop  # set from outside: finish what is in flight, then end
+        self._halt = threading.Event()  # set from inside: `stop` was seen, or one answer ended it for all; cuts waits short
+        self._back_off = back_off
+        self._pace = Pace((config.probe_burst, 30), (config.probes_per_hour, 3600))
+        self._endpoint = TokenEndpoint(config)
+
+    def probe(self, user_ids: Iterable[str]) -> Iterator[Finding]:
+        """Yield a Finding for each user, in the order of the answers.
+
+        Users that are not reached before `stop` is set get none. Raises DocusignRefused at the first answer that would
+        be the same for everybody, DocusignUnreachable when answers keep failing; all findings until then were yielded.
+        """
+        users = list(user_ids)
+        todo = iter(users)
+        done: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+        lock = threading.Lock()
+        workers = [
+            threading.Thread(target=self._work, args=(todo, lock, done), daemon=True)
+            for _ in range(min(self._config.concurrency, len(users)))
+        ]
+        self._halt.clear()
+        for worker in workers:
+            worker.start()
+        try:
+            yield from self._gather(done, len(workers))
+        finally:
+            self._halt.set()
+            for worker in workers:
+                worker.join()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._endpoint.close()
+
+    def _gather(self, done: queue.SimpleQueue[_Result], workers: int) -> Iterator[Finding]:
+        failed: Exception | None = None
+        in_a_row = 0
+        while workers:
+            result = self._next(done)
+            if result is None:
+                workers -= 1
+            elif isinstance(result, Exception):
+                failed = failed or result
+            else:
+                in_a_row = in_a_row + 1 if result.status is Status.UNKNOWN else 0
+                if in_a_row >= _ENOUGH and not failed:
+                    self._halt.set()
+                    failed = self._unreachable(f"{in_a_row} users in a row got no usable answer, the last: {result.detail}")
+                yield result
+        if failed:
+            raise failed
+
+    def _next(self, done: queue.SimpleQueue[_Result]) -> _Result:
+        """The next result. Nobody waits on `stop` itself, so that one event ends all waits; here it is passed on."""
+        while True:
+            if self._stop.is_set():
+                self._halt.set()
+            with suppress(queue.Empty):
+                return done.get(timeout=_MOMENT)
+
+    def _work(self, todo: Iterator[str], lock: threading.Lock, done: queue.SimpleQueue[_Result]) -> None:
+        try:
+            while not (self._halt.is_set() or self._stop.is_set()):
+                with lock:
+                    user_id = next(todo, None)
+                finding = None if user_id is None else self._ask(user_id)
+                if finding is None:
+                    break
+                done.put(finding)
+        except Exception as error:  # noqa: BLE001  # it is raised again where somebody can see it, a bug too
+            self._halt.set()
+            done.put(error)
+        finally:
+            done.put(None)
+
+    def _ask(self, user_id: str) -> Finding | None:
+        """One user's finding, after several attempts if need be; None when the run ends before the first."""
+        finding = None
+        for pause in (*self._back_off, 0):
+            if not self._pace.wait(self._halt):
+                break
+            finding, everybody = self._attempt(user_id)
+            if finding.status is not Status.UNKNOWN:
+                break
+            if everybody is None:
+                self._halt.wait(pause)
+            else:
+                self._pace.hold(everybody)
+        return finding
+
+    def _attempt(self, user_id: str) -> tuple[Finding, float | None]:
+        """One request: the finding, and for how many seconds everybody must pause if the answer says so."""
+        try:
+            reply = self._endpoint.post(self._signer.assertion(user_id, self._clock()))
+        except BadCertificate as error:
+            advice = "nothing was sent; a network that inspects TLS needs its authority's certificate in [docusign] ca_file"
+            raise self._unreachable(f"its TLS certificate cannot be verified: {error}", advice) from error
+        except NoAnswer as error:
+            return Finding(user_id, Status.UNKNOWN, str(error)), None
+        answer, trace = interpret(reply.code, reply.body), _trace(reply.headers)
+        if answer.refusal:
+            raise self._refused(answer, reply.headers, trace)
+        everybody = self._pause(reply.headers) if reply.code == 429 else None  # noqa: PLR2004  # Too Many Requests
+        return Finding(user_id, answer.status, answer.detail, trace), everybody
+
+    def _pause(self, headers: CaseInsensitiveDict[str]) -> float:
+        asked = headers.get("Retry-After", "")
+        seconds = float(asked) if re.fullmatch(r"\d{1,9}", asked) else _THROTTLED
+        if seconds > _LONGEST_PAUSE:
+            raise self._unreachable(f"it asks to wait {seconds:.0f} s (HTTP 429)")
+        return seconds
+
+    def _unreachable(self, what: str, advice: str = "") -> DocusignUnreachable:
+        usual = "nobody without an answer was mailed; run again when the network, or Docusign's status page, is in order"
+        return DocusignUnreachable(f"{self._config.server}: {what}", advice or usual)
+
+    def _refused(self, answer: Answer, headers: CaseInsensitiveDict[str], trace: str) -> DocusignRefused:
+        marks = [f"trace {trace}"] if trace else []
+        off = _clock_difference(headers, self._clock())
+        if abs(off) > _CLOCK_SLACK:
+            marks.append(f"this machine's clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} Docusign's")
+        note = f" ({'; '.join(marks)})" if marks else ""
+        return DocusignRefused(f"{self._config.server} refuses the app: {answer.detail}{note}", answer.refusal)
+
+
+def _trace(headers: CaseInsensitiveDict[str]) -> str:
+    found = headers.get("X-DocuSign-TraceToken", "")
+    return found if re.fullmatch(r"[0-9A-Za-z-]{1,64}", found) else ""
+
+
+def _clock_difference(headers: CaseInsensitiveDict[str], now: datetime) -> float:
+    """Seconds by which our clock is ahead of the server's `Date`; 0 if it sends none that can be read."""
+    try:
+        return (now - parsedate_to_datetime(headers.get("Date", "")).astimezone(UTC)).total_seconds()
+    except (ValueError, OverflowError):
+        return 0.0
