@@ -47,12 +47,12 @@ HTML = """<!DOCTYPE html>
 TEXT = "{}\n\n{{{{ consent_url }}}}\n"
 
 
-def user(name: str = "Ada Lovelace", **fields: Any) -> User:  # noqa: ANN401
+def user(name: str = "Ada Lovelace", **fields: Any) -> User:
     given = {"user_id": "00000000-0000-0000-0000-000000000007", "email": "ada@example.com", "recipient": "ada@example.com"}
     return User(**{**given, "line": 2, "name": name, **fields})
 
 
-def composer(**facts: Any) -> Composer:  # noqa: ANN401
+def composer(**facts: Any) -> Composer:
     return Composer(**{**FACTS, **facts})
 
 

@@ -73,7 +73,7 @@ HOSTILE = {
 }
 
 
-def row(**cells: Any) -> Row:  # noqa: ANN401  # whatever that column holds
+def row(**cells: Any) -> Row:  # whatever that column holds
     """A row of the report, typical but for `cells`."""
     typical = Row(ID, "anna@example.com", "Anna", "granted", "", "granted", 0, None, None, "", AT, AT, "", None, "", 2)
     return typical._replace(**cells)

@@ -68,7 +68,8 @@ def _value(value: Any) -> str:
 class World:
     """`with World(folder) as world:` serves both servers; then `world.roster(...)`, `world.night()`, `world.days_pass(3)`.
 
-    `keys` are changes to campaign.toml: {"policy": {"max_per_run": 2}}. `world.now` is the time for program and account server.
+    `keys` are changes to campaign.toml: {"policy": {"max_per_run": 2}}. `world.now` is the time for program and account server;
+    a `live` world has the real time instead, for runs as processes of their own.
     """
 
     folder: Path
@@ -76,11 +77,12 @@ class World:
     relay: Relay = field(default_factory=Relay)
     now: datetime = FIRST_NIGHT
     stop: Stop = field(default_factory=Stop)
+    live: bool = False
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            self.accounts = stack.enter_context(AccountServer(clock=lambda: self.now.timestamp()))
+            self.accounts = stack.enter_context(AccountServer(clock=lambda: self.clock().timestamp()))  # noqa: PLW0108  # `now` moves
             stack.enter_context(self.relay)
             redirect_uris = (f"{self.accounts.url}/thanks",)
             self.accounts.add_application(Application(CLIENT_ID, "Test", (private_key().public_key(),), redirect_uris))
@@ -119,6 +121,10 @@ class World:
             self.accounts.revoke(person if isinstance(person, str) else user_id(person), CLIENT_ID)
 
     # --- time
+
+    def clock(self) -> datetime:
+        """The time."""
+        return datetime.now(UTC) if self.live else self.now
 
     def days_pass(self, days: float = 1) -> None:
         """Move the clock."""
@@ -160,7 +166,7 @@ class World:
 
     def means(self) -> Means:
         """What a night needs from outside."""
-        return Means(lambda: self.now, self.stop, {})
+        return Means(self.clock, self.stop, {})
 
     def night(self, approve: int | None = None) -> Night:
         """One night."""

@@ -154,6 +154,27 @@ class Ledger:
             mine = select(events).where(self._mine(events), events.c.user_id == user_id).order_by(events.c.id)
             return [Event(row.at, row.what, row.detail) for row in connection.execute(mine)]
 
+    # --- what an operator orders
+
+    def suppress(self, user_id: str, reason: str, until: datetime | None, now: datetime) -> None:
+        """Let a user not be contacted, for good or until an instant. An empty reason lifts it again."""
+        detail = f"{reason} (until {until:%Y-%m-%d})" if until else reason
+        with self._transaction() as connection:
+            to = {"key": user_id, "to_suppressed": reason, "to_suppressed_until": until}
+            connection.execute(self._update("suppressed", "suppressed_until"), to)
+            self._tell(connection, [(user_id, "suppressed" if reason else "unsuppressed", detail)], now)
+
+    def resolve(self, message_id: str, outcome: Outcome, now: datetime) -> bool:
+        """Settle a message of unknown fate: ACCEPTED, or DEFERRED so that its slot is tried again. False if there is none."""
+        unsettled = (self._mine(slots), slots.c.message_id == message_id, slots.c.outcome == Outcome.UNKNOWN)
+        with self._transaction() as connection:
+            user_id = connection.execute(select(slots.c.user_id).where(*unsettled)).scalar()
+            if user_id is None:
+                return False
+            connection.execute(slots.update().where(*unsettled).values(outcome=outcome, attempts=1, reply="settled by hand"))
+            self._tell(connection, [(user_id, outcome.value, f"{message_id}: settled by hand")], now)
+        return True
+
     # --- messages
 
     def last_mailed(self) -> dict[str, tuple[datetime, str]]:

@@ -44,7 +44,7 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
             upgrade(connection)
             row = _campaign_row(connection, config) or _create(connection, config)
         _refuse(_disagreement(row, seen))
-        if seen is None:
+        if seen is None or seen.generation != row.generation:  # or a second kill would leave the witness two behind
             _write_witness(config, row, row.generation)
         yield Ledger(connection, config.name, str(config.ledger_file))
 

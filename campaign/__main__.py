@@ -1,0 +1,5 @@
+"""`python -m campaign` is the same program as `campaign`."""
+
+from campaign.cli import main
+
+main()

@@ -1,0 +1,304 @@
+"""The commands: the only place that prints, exits, and reads the clock or the environment.
+
+Whatever is heavy is imported inside a command, so that --help and completion answer at once.
+"""
+
+import io
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from campaign.errors import CampaignError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from campaign.config import Config
+    from campaign.given import Means, Progress
+    from campaign.stopping import Stop
+
+app = typer.Typer(
+    help="Runs a Docusign consent campaign: asks who has consented, mails the consent link to those who have not, reports.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its tracebacks can show local variables, and those hold the key
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", envvar="CAMPAIGN_CONFIG", help="The campaign's configuration.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary; only what went wrong.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print the summary also where nobody watches, as under cron.")]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="A user id or an e-mail address.")]
+DEFAULT = Path("campaign.toml")
+
+
+def main() -> None:
+    """Run the program. A bug ends in a plain traceback and exit code 1; everything expected in one sentence."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the key
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # cron's locale may not know the names of the world
+    try:
+        app()
+    except CampaignError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"campaign {version('campaign')}")
+        except PackageNotFoundError:
+            typer.echo("campaign, from a checkout that is not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Runs a Docusign consent campaign: asks who has consented, mails the consent link to those who have not, reports."""
+
+
+@app.command()
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to lay out; made if it is missing.")]) -> None:
+    """Lay out a working folder: a commented campaign.toml, the templates, an example roster. Overwrites nothing."""
+    from campaign.layout import lay_out
+
+    for path, written in lay_out(directory):
+        typer.echo(f"{'wrote' if written else 'kept '} {path}")
+    typer.echo(f"next: cd {directory} && campaign sandbox    (then, in a second terminal there: campaign plan)", err=True)
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Option("--directory", help="Where mails, reports and the ledger are left.")] = Path(
+        "campaign-demo"
+    ),
+    users: Annotated[int, typer.Option("--users", min=5, help="How many users the campaign has.")] = 24,
+) -> None:
+    """Run several nights on this machine with nothing configured: real sockets, an invented Docusign, invented people."""
+    _require_sandbox()
+    from campaign.sandbox.demo import tell_story
+
+    tell_story(directory, users, _now, typer.echo)
+
+
+@app.command()
+def sandbox(
+    config: ConfigFile = DEFAULT,
+    port: Annotated[int, typer.Option("--port", help="The account server's port.")] = 8080,
+    smtp_port: Annotated[int, typer.Option("--smtp-port", help="The mail catcher's port.")] = 2525,
+    roster: Annotated[
+        Path | None, typer.Option("--roster", help="Who has a Docusign account; else the configured roster.")
+    ] = None,
+) -> None:
+    """Serve a simulated Docusign account server and a mail catcher, to try a configuration with nobody else involved."""
+    _require_sandbox()
+    from campaign.sandbox.serving import serve
+
+    settings = _load(config)
+    serve(settings, port=port, smtp_port=smtp_port, roster=roster, stop=_stop_on_signals(), say=typer.echo)
+
+
+@app.command()
+def plan(
+    config: ConfigFile = DEFAULT,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the whole plan to this CSV file.")] = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Probe and decide as `run` does; mail nobody and write nothing but the plan."""
+    from campaign import nightly, showing
+
+    settings = _load(config)
+    with showing.progress(quiet=quiet or as_json) as watch:
+        night = nightly.plan_only(settings, _means(watch))
+    if out:
+        with _writing(out):
+            showing.write_plan(night, out)
+    _print_json(night.as_json()) if as_json else typer.echo(showing.plan(night))
+    night.attention.clear()  # it is news only to a run that remembers it
+    _end(night.problems, [], night.exit_code)
+
+
+@app.command()
+def run(
+    config: ConfigFile = DEFAULT,
+    approve: Annotated[
+        int | None,
+        typer.Option("--approve", metavar="N", min=0, help="Let through a night of at most N mails that a guard would stop."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run one night: probe, plan, mail, report. Prints nothing when nothing happened that a person must know."""
+    from campaign import nightly, showing
+
+    settings = _load(config)
+    with showing.progress(quiet=quiet or as_json) as watch:
+        night = nightly.run(settings, _means(watch), approve)
+    if as_json:
+        _print_json(night.as_json())
+    elif verbose or (sys.stdout.isatty() and not quiet):
+        typer.echo(showing.night(night))
+    elif night.exit_code:
+        typer.echo(showing.one_line(night), err=True)
+    _end(night.problems, night.attention, night.exit_code)
+
+
+@app.command()
+def report(config: ConfigFile = DEFAULT, as_json: Json = False) -> None:
+    """Rewrite the report from the ledger, without any network."""
+    from campaign import nightly
+
+    settings = _load(config)
+    paths = [str(path) for path in nightly.rewrite_report(settings, _means())]
+    _print_json({"report": paths}) if as_json else typer.echo("\n".join(paths))
+
+
+@app.command()
+def explain(user: UserArgument, config: ConfigFile = DEFAULT, as_json: Json = False) -> None:
+    """Say everything that happened with one user, what happens next, and why."""
+    from campaign import explaining
+
+    settings = _load(config)
+    story = explaining.explain(settings, user)
+    _print_json(story.as_json()) if as_json else typer.echo(story.as_text())
+
+
+@app.command()
+def preview(
+    user: UserArgument,
+    config: ConfigFile = DEFAULT,
+    template: Annotated[str, typer.Option("--template", help="invite or reminder.")] = "invite",
+    out: Annotated[Path | None, typer.Option("--out", help="Write FILE.eml, .html or .txt instead of printing the text.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Send it to this address, marked as a test.")] = None,
+) -> None:
+    """Show the exact message a user would get. Nothing is recorded."""
+    from campaign import previewing
+
+    settings = _load(config)
+    message = previewing.preview(settings, user, template, _now())
+    if out:
+        with _writing(out):
+            previewing.save(message, out)
+    if to:
+        typer.echo(previewing.send_test(settings, _means(), message, to))
+    if not out and not to:
+        typer.echo(previewing.text(message))
+
+
+@app.command()
+def link(
+    config: ConfigFile = DEFAULT,
+    admin: Annotated[bool, typer.Option("--admin", help="The URL for an organisation's administrator instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the consent URL."""
+    from campaign.docusign.links import admin_consent_url, consent_url
+
+    settings = _load(config)
+    url = (admin_consent_url if admin else consent_url)(settings.docusign)
+    _print_json({"url": url}) if as_json else typer.echo(url)
+
+
+@app.command()
+def adopt(
+    config: ConfigFile = DEFAULT,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Accept a ledger that was restored or moved, after showing what was found. The next night needs an approval again."""
+    from campaign import ledger
+
+    settings = _load(config)
+    with ledger.RunLock(settings.lock_file):
+        found = ledger.examine(settings)
+        if not found:
+            typer.echo("nothing to adopt: the ledger is the one that this campaign last wrote")
+            return
+        typer.echo(f"found: {found}")
+        if not yes and not (sys.stdin.isatty() and typer.confirm("Is this meant, and may the campaign go on from it?")):
+            raise UsageError("nothing was adopted", "to adopt without being asked: campaign adopt --yes")
+        ledger.adopt(settings)
+    typer.echo("adopted. Messages that this ledger does not know of may have gone out, and would go out again")
+    typer.echo("look first: campaign plan    then let the next night through: campaign run --approve N")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _load(path: Path) -> "Config":
+    from campaign.config import load
+
+    return load(path, os.environ)
+
+
+def _require_sandbox() -> None:
+    """Raise UsageError where the packages are missing that only the sandbox needs."""
+    missing = [name for name in ("aiosmtpd", "werkzeug") if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"the sandbox needs {' and '.join(missing)}", "install it with: pip install 'campaign[demo]'")
+
+
+def _means(watch: "Progress | None" = None) -> "Means":
+    from campaign.given import Means, unwatched
+
+    return Means(_now, _stop_on_signals(), os.environ, watch or unwatched)
+
+
+def _stop_on_signals() -> "Stop":
+    """SIGINT and SIGTERM ask the run to end after the message in flight; a second one ends it at once."""
+    from campaign.stopping import Stop
+
+    stop = Stop()
+
+    def ask(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.ask(ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM)
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+    return stop
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", "choose a place that you may write to") from error
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    typer.echo(json.dumps(content))  # in ASCII: right whatever the locale
+
+
+def _end(problems: list[CampaignError], attention: list[str], exit_code: ExitCode) -> None:
+    """Print each problem once, with its next step, and leave with the gravest exit code."""
+    for line in attention[:20]:
+        typer.echo(f"campaign: new: {line}", err=True)
+    if len(attention) > 20:  # noqa: PLR2004  # a screenful; the report has them all
+        typer.echo(f"campaign: new: and {len(attention) - 20} more, see the report", err=True)
+    for problem in problems:
+        _complain(problem)
+    raise typer.Exit(exit_code)
+
+
+def _complain(error: CampaignError) -> None:
+    typer.echo(f"campaign: {error}", err=True)
+    if error.advice:
+        typer.echo(f"          {error.advice}", err=True)

@@ -1,0 +1,98 @@
+"""One user's story for the help desk: every event in order, what happens next, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from campaign import plan
+from campaign.config import Config
+from campaign.errors import UsageError
+from campaign.ledger import Event, read_ledger
+from campaign.model import Reason, Standing
+from campaign.showing import REASONS
+
+# Each kind of event as a sentence.
+_EVENTS = {
+    "joined": "first seen in the roster",
+    "address changed": "the roster shows another e-mail address",
+    "consent_required": "Docusign says: consent is lacking",
+    "granted": "Docusign says: consent is granted",
+    "revoked": "Docusign says: consent was there and is lacking again",
+    "user_not_found": "Docusign knows no user with this id",
+    "unknown": "no usable answer",
+    "accepted": "the relay accepted a message",
+    "deferred": "the relay deferred a message; the same one is tried again on another night",
+    "rejected": "the relay refused the address; it is not mailed again until the roster shows another",
+    "relay refused": "the relay refused to send for us; nothing is used up",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is known of one user."""
+
+    standing: Standing
+    events: Sequence[Event]
+    next_action: str
+    next_due: datetime | None
+
+    def as_text(self) -> str:
+        """The story as a letter."""
+        standing = self.standing
+        lines = [f"{standing.email} ({standing.user_id})", ""]
+        lines += [f"{event.at:%Y-%m-%d %H:%M} UTC  {_sentence(event)}" for event in self.events]
+        lines += ["", f"messages so far: {standing.messages}", f"last run: {_last(standing)}", f"next: {self._next()}"]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for scripts."""
+        return {
+            "user_id": self.standing.user_id,
+            "email": self.standing.email,
+            "status": self.standing.status,
+            "reason": self.standing.reason,
+            "messages": self.standing.messages,
+            "events": [{"at": _iso(event.at), "what": event.what, "detail": event.detail} for event in self.events],
+            "next_action": self.next_action,
+            "next_due": _iso(self.next_due) if self.next_due else None,
+        }
+
+    def _next(self) -> str:
+        if not self.next_action or not self.next_due:
+            return "no message is due"
+        verb = {"invite": "an invitation", "remind": "a reminder"}[self.next_action]
+        return f"{verb} from {self.next_due:%Y-%m-%d %H:%M} UTC on, if Docusign still says that consent is lacking"
+
+
+def explain(config: Config, user: str) -> Story:
+    """The story of the user whom a user id or an e-mail address means. Raises UsageError where it means none or several."""
+    with read_ledger(config) as ledger:
+        if ledger is None:
+            raise UsageError("there is no ledger yet", "the first night makes it: campaign run")
+        user_id = one_of(ledger.find(user), user)
+        standing = ledger.standings()[user_id]
+        return Story(standing, ledger.events(user_id), *plan.upcoming(standing, config.policy))
+
+
+def one_of(user_ids: Sequence[str], wanted: str) -> str:
+    """The only id among the matches. Raises UsageError, with the list where there are several."""
+    if not user_ids:
+        advice = "give a user id or an e-mail address as the roster has it; somebody new there has a story after the next run"
+        raise UsageError(f"no user {wanted!r} is known", advice)
+    if len(user_ids) > 1:
+        raise UsageError(f"{wanted!r} fits several users: {', '.join(user_ids)}", "give one of these user ids")
+    return user_ids[0]
+
+
+def _sentence(event: Event) -> str:
+    words = _EVENTS.get(event.what, event.what)
+    return f"{words} ({event.detail})" if event.detail else words
+
+
+def _last(standing: Standing) -> str:
+    return f"among those who {REASONS[Reason(standing.reason)]}" if standing.reason else "none yet"
+
+
+def _iso(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,91 @@
+"""What a night is given: everything that can be read and checked before the network is touched."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from campaign import roster
+from campaign.config import Config
+from campaign.docusign import Signer, consent_url, load_key
+from campaign.errors import RosterError
+from campaign.mailer import Mailer, Route
+from campaign.message import Composer
+from campaign.model import Roster
+from campaign.stopping import Stop
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+def unwatched(_stage: str, _done: int, _total: int) -> None:
+    """The progress that nobody watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a night needs from outside: the time, the environment, how it is stopped, and who watches."""
+
+    clock: Callable[[], datetime]
+    stop: Stop
+    environ: Mapping[str, str] = field(repr=False)
+    progress: Progress = unwatched
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The roster, and the tools made from the configuration."""
+
+    roster: Roster
+    signer: Signer
+    composer: Composer
+    mailer: Mailer
+
+
+def prepare(config: Config, means: Means) -> Given:
+    """Read roster, key, templates and password. Raises ConfigError, RosterError or TemplateError; nothing was attempted then."""
+    signer = Signer(config.docusign, load_key(config.docusign.private_key_file))
+    given = Given(read_roster(config), signer, composer(config), mailer(config, means))
+    if not given.roster.users:
+        first = given.roster.rejects[0]
+        raise RosterError(
+            f"{config.roster.file}:{first.line}: {first.reason}; no other row can be used either", "export it again"
+        )
+    for step in (1, 2):
+        given.composer.check(given.roster.users[0], step, first_sent=means.clock())
+    return given
+
+
+def read_roster(config: Config) -> Roster:
+    """The roster that the configuration names. Raises RosterError."""
+    about = config.roster
+    return roster.read(about.file, encoding=about.encoding, max_rows=about.max_rows, columns=about.columns)
+
+
+def composer(config: Config) -> Composer:
+    """The composer of this campaign's messages. Raises TemplateError."""
+    return Composer(
+        directory=config.templates.directory or None,
+        application=config.mail.sender_name,
+        sender=config.mail.sender,
+        reply_to=config.mail.reply_to,
+        consent_url=consent_url(config.docusign),
+        scopes=config.docusign.scopes,
+        account_host=urlsplit(config.docusign.server).netloc,
+    )
+
+
+def mailer(config: Config, means: Means) -> Mailer:
+    """The way to the relay that the configuration names. Raises ConfigError where a secret or a CA file cannot be read."""
+    mail = config.mail
+    password = mail.password.read(means.environ) if mail.auth == "password" and mail.password else None
+    route = Route(
+        host=mail.host,
+        port=mail.port,
+        security=mail.security,
+        username=mail.username if password else "",
+        password=password.get_secret_value if password else str,
+        ca_file=mail.ca_file,
+        timeout=mail.timeout,
+        final_timeout=mail.final_timeout,
+    )
+    return Mailer(route, mail.sender_address, stop=means.stop)

@@ -1,0 +1,171 @@
+"""THE STORY: one night from roster to report, top to bottom.
+
+    lock -> read what is given -> open the ledger -> probe -> plan -> guards -> mail -> report
+
+All probing ends before the first mail, and the plan is complete before the relay is called: only so can the night be
+shown, capped, guarded and refused as a whole.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from campaign import guards, plan, report
+from campaign.config import Config
+from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateError
+from campaign.given import Given, Means, prepare, read_roster
+from campaign.handover import hand_over
+from campaign.ledger import Ledger, Memory, RunLock, Scratch, open_ledger, read_ledger, witness_of
+from campaign.model import Action, Outcome, Reason, Reject, Trip
+from campaign.night import Night
+from campaign.probing import of_roster, probe
+
+
+def run(config: Config, means: Means, approved: int | None = None) -> Night:
+    """One night. What stops it stands in the result; raises only where nothing was attempted or the ledger fails."""
+    with RunLock(config.lock_file):
+        given = prepare(config, means)
+        with open_ledger(config) as ledger:
+            night = _begin(config, means, given, ledger)
+            probe(night, ledger)
+            _decide(night, ledger, approved)
+            night.problems += [_as_problem(trip, night.planned) for trip in night.trips if not trip.lifted]
+            _mail(night, ledger)
+            _end(night, ledger)
+    return night
+
+
+def plan_only(config: Config, means: Means) -> Night:
+    """Probe and decide as `run` does; mail nobody, write nothing, need no ledger."""
+    night = Night(config, means, prepare(config, means), means.clock(), run_id="")
+    with read_ledger(config) as ledger:
+        memory = Scratch(ledger)
+        probe(night, memory)
+        _decide(night, memory, approved=None)
+    night.problems += [_as_problem(trip, night.planned) for trip in night.trips if not trip.liftable]
+    return night
+
+
+def rewrite_report(config: Config, means: Means) -> list[Path]:
+    """Write the report again from roster and ledger, without any network. Raises LedgerError where there is no ledger."""
+    roster = read_roster(config)
+    with read_ledger(config) as ledger:
+        if ledger is None:
+            raise LedgerError(f"{config.ledger_file} does not exist", "the first night makes it: campaign run")
+        rows = report.rows(roster, ledger.standings(), lambda _, standing: plan.upcoming(standing, config.policy))
+        return _write(config, rows, means)
+
+
+def _begin(config: Config, means: Means, given: Given, ledger: Ledger) -> Night:
+    """Open the run in the ledger. What a killed run left in flight is settled as unknown there."""
+    now = means.clock()
+    night = Night(config, means, given, now, run_id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")
+    witness_of(config, ledger)
+    if lost := ledger.begin(night.run_id, now):
+        night.attention.append(f"{len(lost)} message(s) may or may not have arrived: the run before was killed in flight")
+    rejects = {_fingerprint(reject): reject for reject in given.roster.rejects}
+    new = ledger.new_rejects(rejects)
+    night.attention += [f"{config.roster.file}:{r.line}: {r.reason}" for mark, r in rejects.items() if mark in new]
+    return night
+
+
+def _fingerprint(reject: Reject) -> str:
+    """Recognises a rejected row from night to night, whatever line it stands in."""
+    return hashlib.sha256(repr((reject.reason, reject.user_id, reject.email, reject.name)).encode()).hexdigest()
+
+
+def _decide(night: Night, memory: Memory, approved: int | None) -> None:
+    """Make the whole plan, then let the guards look at it; without their leave it mails nobody."""
+    users = night.given.roster.users
+    night.decisions = plan.decide(users, night.standings, _terms(night, memory))
+    night.planned = sum(bool(decision.action) for decision in night.decisions)
+    _render_all(night)
+    if not night.problems:
+        asked = {user.user_id: night.standings[user.user_id] for user in users if not user.closed}
+        passed = memory.last_passed()
+        seen = guards.Night(night.canary, night.findings, asked, passed.at, passed.users, night.planned)
+        night.trips = guards.check(seen, night.config.guards, approved)
+    if night.withheld:
+        reason = _why_withheld(night)
+        night.decisions = [replace(d, action=Action.NONE, step=0, reason=reason) if d.action else d for d in night.decisions]
+
+
+def _terms(night: Night, memory: Memory) -> plan.Terms:
+    config, now = night.config, night.means.clock()
+    day = max(0, config.mail.per_day - memory.mailed_since(now - timedelta(days=1))) if config.mail.per_day else None
+    return plan.Terms(
+        policy=config.policy,
+        now=now,
+        run=config.policy.max_per_run,
+        day=config.policy.max_per_run if day is None else day,
+        domains=frozenset(domain.lower() for domain in config.mail.allowed_domains),
+        mailed=memory.last_mailed(),
+    )
+
+
+def _render_all(night: Night) -> None:
+    """Render every planned message before the first is sent: a template that fails for one user stops them all."""
+    try:
+        for decision in night.decisions:
+            if decision.action:
+                first_sent = night.standings[decision.user.user_id].first_sent
+                night.given.composer.check(decision.user, decision.step, first_sent=first_sent)
+    except TemplateError as error:
+        night.problems.append(error)
+
+
+def _why_withheld(night: Night) -> Reason:
+    if night.problems:
+        return Reason.STOPPED
+    return Reason.NOT_APPROVED if all(trip.liftable for trip in night.trips) else Reason.GUARD
+
+
+def _as_problem(trip: Trip, planned: int) -> GuardTripped:
+    go_on = f". If this night is as it should be: campaign run --approve {planned}" if trip.liftable else ""
+    return GuardTripped(f"guard {trip.guard}: {trip.seen}", f"{trip.meaning}{go_on}")
+
+
+def _mail(night: Night, ledger: Ledger) -> None:
+    """Hand the planned messages to the relay, each in its own slot."""
+    planned = plan.in_sending_order(night.decisions)
+    if not planned:
+        return
+    ledger.let_through(night.means.clock(), sum(not user.closed for user in night.given.roster.users))
+    with closing(night.given.mailer):
+        done = hand_over(night, planned, ledger)
+    night.decisions = [done.decisions.get(d.user.user_id, d) for d in night.decisions]
+    night.deliveries = done.deliveries
+    night.problems += [done.problem] if done.problem else []
+    night.attention += [
+        f"{night.standings[user_id].email}: {delivery.outcome}: {delivery.reply}"
+        for user_id, delivery in done.deliveries.items()
+        if delivery.outcome in {Outcome.REJECTED, Outcome.UNKNOWN}
+    ]
+
+
+def _end(night: Night, ledger: Ledger) -> None:
+    """Remember the decisions, write the report, and close the run."""
+    ledger.note_decisions(night.decisions, night.standings)
+    night.standings = of_roster(night, ledger.standings())
+    try:
+        rows = report.rows(night.given.roster, night.standings, lambda _, s: plan.upcoming(s, night.config.policy))
+        night.reports = _write(night.config, rows, night.means)
+    except CampaignError as error:
+        night.problems.append(error)
+    night.finished = night.means.clock()
+    ledger.finish(night.finished, night.exit_code, json.dumps(night.counts()))
+    witness_of(night.config, ledger)
+
+
+def _write(config: Config, rows: Iterable[report.Row], means: Means) -> list[Path]:
+    about = config.report
+    try:
+        return report.write(rows, about.directory, formats=about.formats, mode=int(about.mode, 8), at=means.clock())
+    except OSError as error:
+        what = f"the report cannot be written to {about.directory}: {error.strerror}"
+        raise LedgerError(what, "the last report is whole; make room, then: campaign report") from error

@@ -1,0 +1,88 @@
+"""Asks first the canaries, then everybody whose consent is not fresh; what is found is committed before it is believed."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import timedelta
+
+from campaign.docusign import Prober
+from campaign.errors import CampaignError, DocusignUnreachable, LedgerError
+from campaign.ledger import Memory
+from campaign.model import Finding, Standing, Status, User
+from campaign.night import Night
+from campaign.stopping import stop_if_asked
+
+_BATCH = 500  # findings in one commit
+
+
+def probe(night: Night, memory: Memory) -> None:
+    """Fill in the night's findings and standings. What stops it is a problem of the night; only LedgerError is raised."""
+    users = night.given.roster.users
+    remembered = memory.standings()
+    memory.enrol(users, remembered, night.started)
+    before = of_roster(night, remembered)
+    try:
+        _ask(night, memory, before)
+    except LedgerError:
+        raise
+    except CampaignError as error:
+        night.problems.append(error)
+    night.standings = of_roster(night, memory.standings())
+    night.attention += _newly_wrong(before, night.standings)
+
+
+def of_roster(night: Night, standings: Mapping[str, Standing]) -> dict[str, Standing]:
+    """The standings of the roster's users, also of those who are new."""
+    users = night.given.roster.users
+    return {user.user_id: standings.get(user.user_id) or Standing(user.user_id, user.email) for user in users}
+
+
+def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
+    config, means = night.config, night.means
+    stop_if_asked(means.stop, config.stop_file)
+    with closing(Prober(config.docusign, night.given.signer, means.clock, means.stop)) as prober:
+        night.canary = list(prober.probe(config.docusign.canary))
+        if _canary_speaks(night):
+            memory.note(night.canary, before, means.clock())
+            todo = [user.user_id for user in night.given.roster.users if _is_due(user, before[user.user_id], night)]
+            _note_all(prober.probe(todo), len(todo), night, memory, before)
+    stop_if_asked(means.stop, config.stop_file)
+
+
+def _canary_speaks(night: Night) -> bool:
+    """Whether the other answers could be believed. Raises DocusignUnreachable where no canary got an answer at all."""
+    docusign = night.config.docusign
+    if night.canary and all(finding.status is Status.UNKNOWN for finding in night.canary):
+        what = f"{docusign.server}: no usable answer for any canary, the last: {night.canary[-1].detail}"
+        raise DocusignUnreachable(what, "check the network; Docusign's status page tells of outages")
+    return not docusign.canary or any(finding.status is Status.GRANTED for finding in night.canary)
+
+
+def _is_due(user: User, standing: Standing, night: Night) -> bool:
+    """Everybody is asked every night, but those who have consented only now and then: each answer is a live token."""
+    if user.closed or any(finding.user_id == user.user_id for finding in night.canary):
+        return False
+    if standing.status != Status.GRANTED or standing.verified_at is None:
+        return True
+    return standing.verified_at <= night.started - timedelta(days=night.config.docusign.verify_granted_days)
+
+
+def _note_all(findings: Iterator[Finding], total: int, night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
+    """Note findings in batches; the last ones also when the prober stops half-way."""
+    noted = 0
+    try:
+        for finding in findings:
+            night.findings.append(finding)
+            night.means.progress("probing", len(night.findings), total)
+            if len(night.findings) - noted == _BATCH:
+                memory.note(night.findings[noted:], before, night.means.clock())
+                noted = len(night.findings)
+    finally:
+        memory.note(night.findings[noted:], before, night.means.clock())
+
+
+def _newly_wrong(before: Mapping[str, Standing], after: Mapping[str, Standing]) -> Iterator[str]:
+    for user_id, standing in after.items():
+        if standing.revoked_at and standing.revoked_at != before[user_id].revoked_at:
+            yield f"{standing.email}: consent was revoked"
+        if standing.status == Status.USER_NOT_FOUND != before[user_id].status:
+            yield f"{standing.email}: Docusign knows no user {user_id}"

@@ -1,0 +1,106 @@
+"""Nights and plans in words: what `run` and `plan` print, and the plan as a CSV file."""
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from campaign.files import replaced
+from campaign.given import Progress, unwatched
+from campaign.model import Decision, Reason
+from campaign.night import Night
+
+_NAMES_SHOWN = 50
+
+# Each reason as the end of the sentence "so many users …".
+REASONS = {
+    Reason.GRANTED: "have consented",
+    Reason.SENT: "are mailed",
+    Reason.WAITING: "were mailed and have time until the next reminder",
+    Reason.CAP_REACHED: "have had all their messages",
+    Reason.RUN_FULL: "come on another night: max_per_run is reached",
+    Reason.DAY_FULL: "come on another night: per_day is reached",
+    Reason.OUTSIDE_HOURS: "are due, but not at this hour",
+    Reason.SUPPRESSED: "are not to be contacted",
+    Reason.UNDELIVERABLE: "have an address that a relay refused",
+    Reason.UNRESOLVED: "have a message that may or may not have arrived",
+    Reason.USER_NOT_FOUND: "are not known to Docusign",
+    Reason.NO_ANSWER: "got no usable answer from Docusign",
+    Reason.CLOSED: "are closed in Docusign",
+    Reason.SAME_ADDRESS: "share an address that was just mailed",
+    Reason.DOMAIN_NOT_ALLOWED: "have an address outside allowed_domains",
+    Reason.GUARD: "would be mailed, but a guard stops this night",
+    Reason.NOT_APPROVED: "would be mailed, but this night needs an approval",
+    Reason.RELAY_REFUSED: "were not reached: the relay refused",
+    Reason.STOPPED: "were not reached: the run stopped before",
+}
+
+
+def night(done: Night) -> str:
+    """The summary of a night, a few lines."""
+    lines = [_headline(done), *_reasons(done.decisions)]
+    lines += [f"{len(done.given.roster.rejects):>7} row(s) of the roster cannot be used"] if done.given.roster.rejects else []
+    lines += [f"report: {path}" for path in done.reports[:1]]
+    return "\n".join(lines)
+
+
+def one_line(done: Night) -> str:
+    """The same on one line, for cron's mail."""
+    reasons = Counter(decision.reason for decision in done.decisions)
+    figures = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return f"{done.config.name}: {len(done.decisions)} users: {figures}"
+
+
+def plan(done: Night) -> str:
+    """A plan: who would be mailed, and why not the others, in counts and then by name."""
+    lines = [_headline(done), *_reasons(done.decisions)]
+    wanted = [d for d in done.decisions if d.action or d.reason in {Reason.NOT_APPROVED, Reason.GUARD}]
+    lines += ["", "would be mailed:"] if wanted else []
+    lines += [f"  {d.next_action or d.action:<8} {d.user.email}  {d.user.name}" for d in wanted[:_NAMES_SHOWN]]
+    if len(wanted) > _NAMES_SHOWN:
+        lines.append(f"  and {len(wanted) - _NAMES_SHOWN} more: campaign plan --out plan.csv has them all")
+    lines += ["", *(f"guard {trip.guard}: {trip.seen}" for trip in done.trips)] if done.trips else []
+    if done.planned and all(trip.liftable for trip in done.trips) and not done.problems:
+        lines += ["", f"to run this night: campaign run{f' --approve {done.planned}' if done.trips else ''}"]
+    rejects = done.given.roster.rejects
+    lines += ["", f"rows of {done.config.roster.file.name} that cannot be used:"] if rejects else []
+    lines += [f"  line {reject.line}: {reject.reason}" for reject in rejects[:_NAMES_SHOWN]]
+    return "\n".join(lines)
+
+
+def write_plan(done: Night, path: Path) -> None:
+    """Every decision as CSV, replaced in one step. Raises OSError."""
+    with replaced(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["user_id", "email", "name", "action", "reason", "next_action", "next_due", "line"])
+        for d in done.decisions:
+            due = d.next_due.strftime("%Y-%m-%dT%H:%M:%SZ") if d.next_due else ""
+            table.writerow([d.user.user_id, d.user.email, d.user.name, d.action, d.reason, d.next_action, due, d.user.line])
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Progress]:
+    """A progress bar on a terminal; elsewhere nothing at all."""
+    if quiet or not sys.stderr.isatty():
+        yield unwatched
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks = {stage: bars.add_task(stage, visible=False) for stage in ("probing", "mailing")}
+        yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total, visible=True)
+
+
+def _headline(done: Night) -> str:
+    sent = sum(bool(decision.action) for decision in done.decisions)
+    return f"{done.config.name}, {done.started:%Y-%m-%d %H:%M} UTC: {len(done.decisions)} users, {sent} message(s)"
+
+
+def _reasons(decisions: list[Decision]) -> list[str]:
+    counts = Counter(decision.reason for decision in decisions)
+    return [f"{count:>7} {REASONS[reason]}" for reason, count in counts.most_common()]

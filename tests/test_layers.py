@@ -1,0 +1,104 @@
+"""The shape of the house: imports point down, stages do not know one another, and what decides does no I/O."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "campaign"
+
+# From the ground up. A module imports only what stands on a lower floor, or in its own room (a folder).
+FLOORS = [
+    ["errors"],
+    ["model", "files", "bounded", "pace", "stopping"],
+    ["config"],
+    ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report"],
+    ["given"],
+    ["night"],
+    ["probing", "handover"],
+    ["nightly", "layout", "showing"],
+    ["explaining"],
+    ["previewing", "orders"],
+    ["sandbox"],
+    ["cli"],
+    ["__main__"],
+]
+STAGES = {"roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report"}
+PURE = ["guards", "plan", "model", "errors", "message.lint"]
+IMPURE = {"os", "socket", "pathlib", "time", "sqlite3", "requests", "smtplib", "subprocess", "random", "secrets", "tempfile"}
+
+
+def modules() -> dict[str, Path]:
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+
+
+def room(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module named in an import, wherever it stands, but for those that only the type checker reads."""
+    names: set[str] = set()
+    for node in _run_time(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _run_time(tree: ast.AST) -> list[ast.AST]:
+    found: list[ast.AST] = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        found += [node, *_run_time(node)]
+    return found
+
+
+def own_imports(path: Path) -> set[str]:
+    rooms = {room(module) for module in modules()}
+    named = {name.split(".")[1] for name in imports(path) if name.startswith("campaign.")}
+    return named & rooms
+
+
+def test_every_room_has_its_floor() -> None:
+    placed = [name for floor in FLOORS for name in floor]
+
+    assert sorted(placed) == sorted({room(module) for module in modules()} - {"__init__"})
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_imports_point_down(module: str) -> None:
+    floor_of = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+    here = room(module)
+    above = {name for name in own_imports(modules()[module]) - {here} if floor_of[name] >= floor_of.get(here, -1)}
+
+    assert above == set()
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_stages_do_not_know_one_another(stage: str) -> None:
+    known = {name for module, path in modules().items() if room(module) == stage for name in own_imports(path)}
+
+    assert known & (STAGES - {stage}) == set()
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_what_decides_does_no_input_or_output_and_reads_no_clock(module: str) -> None:
+    path = modules()[module]
+    named = {name.split(".")[0] for name in imports(path)}
+
+    assert named & IMPURE == set()
+    assert ".now(" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", sorted(set(modules()) - {"cli"}))
+def test_only_the_command_line_prints_exits_and_reads_the_environment(module: str) -> None:
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    read = {f"{n.value.id}.{n.attr}" for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+
+    assert called & {"print", "exit"} == set()
+    assert read & {"os.environ", "os.getenv", "sys.exit", "sys.argv"} == set()

@@ -1,0 +1,342 @@
+"""What is remembered between nights, and when the memory is refused."""
+
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from campaign.config import Config
+from campaign.errors import Busy, LedgerError
+from campaign.ledger import Ledger, RunLock, adopt, examine, open_ledger, read_ledger, witness_of
+from campaign.ledger.schema import MIGRATIONS
+from campaign.model import Delivery, Finding, Outcome, Slot, Standing, Status, User
+from tests.world import FIRST_NIGHT, World, email, user_id
+
+NOW = FIRST_NIGHT
+ONE = User(user_id(1), email(1), email(1), line=2)
+SLOT = Slot(ONE.user_id, 1, ONE.recipient, "<1@example.com>", NOW, attempts=0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[Config]:
+    with World(tmp_path) as world:
+        yield world.config()
+
+
+@contextmanager
+def run_of(config: Config) -> Iterator[Ledger]:
+    """A run that has begun, with one user on the roster."""
+    with open_ledger(config) as ledger:
+        witness_of(config, ledger)
+        ledger.begin(uuid.uuid4().hex, NOW)
+        ledger.enrol([ONE], ledger.standings(), NOW)
+        yield ledger
+
+
+def one(ledger: Ledger) -> Standing:
+    return ledger.standings()[ONE.user_id]
+
+
+def find(ledger: Ledger, status: Status, days: float = 0) -> Standing:
+    ledger.note([Finding(ONE.user_id, status)], ledger.standings(), NOW + timedelta(days=days))
+    return one(ledger)
+
+
+# --- what is learnt
+
+
+def test_the_first_answer_says_since_when(config: Config) -> None:
+    with run_of(config) as ledger:
+        standing = find(ledger, Status.CONSENT_REQUIRED)
+
+        assert (standing.status, standing.lacking_since, standing.last_probed) == ("consent_required", NOW, NOW)
+
+
+def test_lacking_since_does_not_move_with_later_answers(config: Config) -> None:
+    with run_of(config) as ledger:
+        find(ledger, Status.CONSENT_REQUIRED)
+
+        assert find(ledger, Status.CONSENT_REQUIRED, days=1).lacking_since == NOW
+
+
+def test_no_answer_changes_no_knowledge(config: Config) -> None:
+    with run_of(config) as ledger:
+        find(ledger, Status.GRANTED)
+        standing = find(ledger, Status.UNKNOWN, days=1)
+
+        assert (standing.status, standing.found, standing.verified_at) == ("granted", "unknown", NOW)
+
+
+def test_a_revocation_is_dated_and_told(config: Config) -> None:
+    with run_of(config) as ledger:
+        find(ledger, Status.GRANTED)
+        standing = find(ledger, Status.CONSENT_REQUIRED, days=2)
+
+        assert standing.revoked_at == standing.lacking_since == NOW + timedelta(days=2)
+        assert [event.what for event in ledger.events(ONE.user_id)] == ["joined", "granted", "revoked"]
+
+
+def test_consent_that_comes_back_is_new_consent(config: Config) -> None:
+    with run_of(config) as ledger:
+        find(ledger, Status.GRANTED)
+        find(ledger, Status.CONSENT_REQUIRED, days=1)
+        standing = find(ledger, Status.GRANTED, days=2)
+
+        assert (standing.granted_at, standing.revoked_at, standing.lacking_since) == (NOW + timedelta(days=2), None, None)
+
+
+def test_a_new_run_starts_without_findings(config: Config) -> None:
+    with run_of(config) as ledger:
+        find(ledger, Status.CONSENT_REQUIRED)
+        ledger.begin("another", NOW)
+
+        assert (one(ledger).found, one(ledger).status) == ("", "consent_required")
+
+
+# --- messages
+
+
+def test_the_intent_is_on_disk_before_the_relay_is_told(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.open(SLOT, ONE, "hash", NOW)
+        on_disk = sqlite3.connect(config.ledger_file).execute("SELECT outcome, message_id FROM slots").fetchall()
+
+        assert on_disk == [("sending", "<1@example.com>")]
+
+
+def test_a_slot_is_opened_once(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.settle(SLOT, ONE, Delivery(Outcome.ACCEPTED, "250 ok"), NOW)
+
+        with pytest.raises(LedgerError):
+            ledger.open(Slot(ONE.user_id, 1, ONE.recipient, "<2@example.com>", NOW, attempts=0), ONE, "hash", NOW)
+
+
+def test_what_a_killed_run_left_in_flight_becomes_unknown(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.open(SLOT, ONE, "hash", NOW)
+    with open_ledger(config) as ledger:
+        lost = ledger.begin("next", NOW)
+        standing = one(ledger)
+
+        assert lost == [ONE.user_id]
+        assert (standing.last_outcome, standing.used, standing.messages) == ("unknown", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "used", "messages"),
+    [(Outcome.ACCEPTED, 1, 1), (Outcome.UNKNOWN, 1, 1), (Outcome.REJECTED, 1, 0), (Outcome.DEFERRED, 0, 0)],
+)
+def test_only_a_deferred_message_leaves_its_slot_open(config: Config, outcome: Outcome, used: int, messages: int) -> None:
+    with run_of(config) as ledger:
+        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.settle(SLOT, ONE, Delivery(outcome, "words"), NOW)
+        standing = one(ledger)
+
+        assert (standing.used, standing.messages, standing.last_outcome) == (used, messages, outcome)
+
+
+def test_a_deferred_slot_keeps_its_message_id_and_is_used_up_by_the_third_attempt(config: Config) -> None:
+    with run_of(config) as ledger:
+        for attempt in range(3):
+            slot = ledger.slot(ONE.user_id, 1) or SLOT
+            ledger.open(slot, ONE, "hash", NOW)
+            ledger.settle(slot, ONE, Delivery(Outcome.DEFERRED, "450 later"), NOW)
+
+            assert (slot.message_id, slot.attempts) == (SLOT.message_id, attempt)
+        assert (one(ledger).used, one(ledger).attempts, one(ledger).messages) == (1, 0, 0)
+
+
+def test_a_message_that_the_relay_refused_uses_up_nothing(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.release(SLOT, "550 5.7.60", NOW)
+
+        assert (one(ledger).used, one(ledger).attempts, one(ledger).last_outcome) == (0, 0, "")
+        assert ledger.slot(ONE.user_id, 1) is None
+
+
+def test_a_retry_that_the_relay_refused_is_deferred_as_before(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.settle(SLOT, ONE, Delivery(Outcome.DEFERRED, "450 later"), NOW)
+        again = ledger.slot(ONE.user_id, 1)
+        assert again
+        ledger.open(again, ONE, "hash", NOW)
+        ledger.release(again, "550 5.7.60", NOW)
+
+        assert (one(ledger).attempts, one(ledger).last_outcome) == (1, "deferred")
+
+
+def test_a_refused_address_is_undeliverable_and_another_one_is_not(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.settle(SLOT, ONE, Delivery(Outcome.REJECTED, "550 5.1.1"), NOW)
+
+        assert one(ledger).undeliverable == ONE.address
+
+
+def test_the_rolling_day_counts_what_went_out_or_may_have(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.settle(SLOT, ONE, Delivery(Outcome.UNKNOWN, ""), NOW)
+
+        assert ledger.mailed_since(NOW - timedelta(seconds=1)) == 1
+        assert ledger.mailed_since(NOW) == 0
+        assert ledger.last_mailed() == {ONE.address: (NOW, ONE.user_id)}
+
+
+# --- is it the ledger that this campaign last wrote?
+
+
+def used(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.finish(NOW, 0, "{}")
+        witness_of(config, ledger)
+
+
+def refusal(config: Config) -> str:
+    with pytest.raises(LedgerError) as caught, open_ledger(config):
+        pass
+    return str(caught.value)
+
+
+def witness_file(config: Config) -> Path:
+    return config.ledger_file.with_name("ledger.sqlite3.witness")
+
+
+def test_a_first_run_creates_ledger_and_witness(config: Config) -> None:
+    used(config)
+
+    assert witness_file(config).exists()
+    assert examine(config) == ""
+
+
+def test_a_first_run_cut_short_needs_no_repair(config: Config) -> None:
+    config.ledger_file.touch()
+    used(config)
+    witness_file(config).unlink()
+    with sqlite3.connect(config.ledger_file) as database:
+        database.execute("UPDATE campaigns SET generation = 0")
+
+    with open_ledger(config):
+        assert witness_file(config).exists()
+
+
+@pytest.mark.parametrize("size", [None, 0, 5000])
+def test_a_missing_empty_or_truncated_ledger_is_refused(config: Config, size: int | None) -> None:
+    used(config)
+    if size is None:
+        config.ledger_file.unlink()
+    else:
+        with config.ledger_file.open("r+b") as file:
+            file.truncate(size)
+
+    assert str(config.ledger_file) in refusal(config)
+
+
+def test_a_garbled_page_is_noticed(config: Config) -> None:
+    used(config)
+    with config.ledger_file.open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xa5" * 4096)
+
+    assert "damaged" in refusal(config) or "malformed" in refusal(config)
+
+
+def test_an_old_copy_is_refused(config: Config) -> None:
+    used(config)
+    shutil.copy(config.ledger_file, config.folder / "backup")
+    used(config)
+    shutil.copy(config.folder / "backup", config.ledger_file)
+
+    assert "is not the last one" in refusal(config)
+
+
+def test_a_ledger_without_its_witness_is_refused(config: Config) -> None:
+    used(config)
+    witness_file(config).unlink()
+
+    assert "witness is missing" in refusal(config)
+
+
+def test_a_ledger_from_another_machine_is_refused(config: Config) -> None:
+    used(config)
+    text = witness_file(config).read_text()
+    witness_file(config).write_text(text.replace('"host": "', '"host": "x'))
+
+    assert "another machine" in refusal(config)
+
+
+def test_a_ledger_of_another_campaign_or_app_is_refused(config: Config) -> None:
+    used(config)
+
+    assert "belongs to the campaign 'test'" in refusal(config.model_copy(update={"name": "other"}))
+    app = config.docusign.model_copy(update={"environment": "production"})
+    assert "was written for client_id" in refusal(config.model_copy(update={"docusign": app}))
+
+
+def test_a_newer_ledger_is_refused(config: Config) -> None:
+    used(config)
+    with sqlite3.connect(config.ledger_file) as database:
+        database.execute("UPDATE schema SET version = ?", [len(MIGRATIONS) + 1])
+
+    assert "newer" in refusal(config)
+
+
+def test_adopting_accepts_an_old_copy_and_asks_for_an_approval_again(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.let_through(NOW, 1)
+        witness_of(config, ledger)
+    shutil.copy(config.ledger_file, config.folder / "backup")
+    used(config)
+    shutil.copy(config.folder / "backup", config.ledger_file)
+    assert "is not the last one" in examine(config)
+    adopt(config)
+
+    with open_ledger(config) as ledger:
+        assert ledger.last_passed().at is None
+
+
+def test_adopting_a_lost_ledger_begins_anew(config: Config) -> None:
+    used(config)
+    config.ledger_file.unlink()
+    assert "missing" in examine(config)
+    adopt(config)
+
+    with open_ledger(config) as ledger:
+        assert ledger.standings() == {}
+
+
+# --- reading, and one run at a time
+
+
+def test_reading_leaves_no_trace(config: Config) -> None:
+    before = sorted(config.folder.iterdir())
+    with read_ledger(config) as ledger:
+        assert ledger is None
+    assert sorted(config.folder.iterdir()) == before
+
+    used(config)
+    with read_ledger(config) as ledger:
+        assert ledger
+        with pytest.raises(LedgerError):
+            ledger.let_through(NOW, 1)
+
+
+def test_a_second_run_is_refused_at_once(config: Config) -> None:
+    with RunLock(config.lock_file), pytest.raises(Busy), RunLock(config.lock_file):
+        pass
+
+
+def test_the_lock_of_a_dead_run_is_no_lock(config: Config) -> None:
+    config.lock_file.touch()
+
+    with RunLock(config.lock_file):
+        pass

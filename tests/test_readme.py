@@ -1,0 +1,108 @@
+"""The README says what the program does, and every command in it works."""
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from campaign.cli import app
+from campaign.errors import ExitCode
+from campaign.model import Reason, Status
+from campaign.report import Row
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def campaign(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """One `campaign …` line of the README."""
+    words = [sys.executable, "-m", "campaign", *shlex.split(line)[1:]]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_opens_with_two_commands_and_the_second_is_what_the_machine_runs() -> None:
+    first, second, *_ = BLOCKS
+
+    assert first.strip().endswith("campaign demo")
+    assert second.strip() in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_every_command_and_every_option_stands_in_it() -> None:
+    shared = {"--config", "--help", "--json", "--quiet", "--verbose"}
+    for name, command in COMMANDS.items():
+        row = next(line for line in README.splitlines() if line.startswith(f"| `campaign {name}"))
+        options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+
+        assert options - shared <= set(re.findall(r"--[a-z-]+", row)), name
+
+
+def test_every_command_that_it_shows_exists() -> None:
+    shown = set(re.findall(r"campaign ([a-z]+)(?: |`|$)", "\n".join(BLOCKS)))
+
+    assert shown <= set(COMMANDS)
+
+
+def test_exit_codes_statuses_reasons_and_columns_stand_in_it() -> None:
+    for code in ExitCode:
+        assert re.search(rf"\| (?:130, )?{int(code)}(?:, 143)? \|", README), code
+    for word in (*Status, *Reason, *Row._fields):
+        assert f"`{word}`" in README, word
+
+
+def test_the_first_approved_night_goes_as_it_says(tmp_path: Path) -> None:
+    """Every line of the two blocks on the sandbox, in their order, with ports of our own."""
+    assert "campaign init work" in BLOCKS[2]
+    assert campaign("campaign init work", tmp_path).returncode == 0
+    folder = tmp_path / "work"
+    port, smtp_port = _free_port(), _free_port()
+    settings = folder / "campaign.toml"
+    text = (
+        settings.read_text(encoding="utf-8")
+        .replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+        .replace("port = 2525", f"port = {smtp_port}")
+    )
+    settings.write_text(text, encoding="utf-8")
+    words = [sys.executable, "-m", "campaign", "sandbox", "--port", str(port), "--smtp-port", str(smtp_port)]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as sandbox:
+        try:
+            assert sandbox.stdout
+            while "try:" not in sandbox.stdout.readline():
+                assert sandbox.poll() is None
+            _two_nights(folder)
+        finally:
+            sandbox.send_signal(signal.SIGINT)
+
+
+def _two_nights(folder: Path) -> None:
+    plan, refused = campaign("campaign plan", folder), campaign("campaign run", folder)
+    needed = re.search(r"campaign run --approve \d+", refused.stderr)
+    assert (plan.returncode, refused.returncode) == (0, 4), plan.stderr + refused.stderr
+    assert needed
+    assert needed[0] in plan.stdout
+    approved, later = campaign(needed[0], folder), campaign("campaign run", folder)
+    explain = next(line for line in BLOCKS[5].splitlines() if "explain" in line)
+
+    assert (approved.returncode, later.returncode) == (0, 0), approved.stderr + later.stderr
+    assert (later.stdout, later.stderr) == ("", "")
+    assert "the relay accepted a message" in campaign(explain, folder).stdout
+    assert campaign("campaign link", folder).stdout.startswith("http://127.0.0.1:")
+    preview = next(line for line in BLOCKS[6].splitlines() if "preview" in line)
+    assert "sent to you@example.com as a test" in campaign(preview, folder).stdout
+
+
+@pytest.mark.parametrize("words", ["TODO", "FIXME"])
+def test_nothing_is_left_to_be_said(words: str) -> None:
+    assert words not in README
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
