@@ -9,6 +9,8 @@ from pathlib import Path
 
 from campaign.errors import ConfigError
 
+_LARGEST_SECRET = 1 << 16  # bytes
+
 
 def shipped(folder: str) -> Path:
     """`templates` or `data`: inside the package in a wheel, beside it in a checkout."""
@@ -27,17 +29,20 @@ def read_private(path: Path) -> bytes:
         if path.is_symlink():
             raise ConfigError(f"{path} is a symbolic link", "name the file itself") from error
         raise ConfigError(f"{path} cannot be read: {error.strerror}", "check the path and who owns the file") from error
-    with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise ConfigError(f"{path} is not a plain file", "name the file that holds the secret")
-        if about.st_uid not in {0, os.geteuid()}:
-            raise ConfigError(
-                f"{path} belongs to another user", f"chown it to the user who runs this program: chown $USER {path}"
-            )
-        if about.st_mode & 0o077:
-            raise ConfigError(f"{path} can be read by others (mode {stat.S_IMODE(about.st_mode):04o})", f"chmod 600 {path}")
-        return file.read(1 << 16)
+    try:
+        _refuse_unless_private(path, os.fstat(descriptor))
+        return os.read(descriptor, _LARGEST_SECRET)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_unless_private(path: Path, about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise ConfigError(f"{path} is not a plain file", "name the file that holds the secret")
+    if about.st_uid not in {0, os.geteuid()}:
+        raise ConfigError(f"{path} belongs to another user", f"chown it to the user who runs this program: chown $USER {path}")
+    if about.st_mode & 0o077:
+        raise ConfigError(f"{path} can be read by others (mode {stat.S_IMODE(about.st_mode):04o})", f"chmod 600 {path}")
 
 
 @contextmanager
