@@ -18,7 +18,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from campaign.bounded import BoundedSocket, TooMuch
 from campaign.config import Docusign
-from campaign.errors import ConfigError
+from campaign.tls import verifying_context
 
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its warnings hold what a server sent, as it came
 
@@ -67,7 +67,7 @@ class TokenEndpoint:
     """The token endpoint, over at most so many connections as threads use it; they are kept open."""
 
     def __init__(self, config: Docusign) -> None:
-        self._adapter = _Adapter(_tls_context(config), config.concurrency)
+        self._adapter = _Adapter(verifying_context("docusign", config.ca_file, DEFAULT_CA_BUNDLE_PATH), config.concurrency)
         self._timeout: Any = urllib3.Timeout(total=config.timeout)  # handed through by requests, whose own have no total
         self._request = Request("POST", f"{config.server}/oauth/token", headers=_HEADERS).prepare()
 
@@ -136,19 +136,6 @@ class _Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:  # noqa: ANN401  # the signature is requests'
         """Do nothing: the context verifies, and requests would read the CA file again for every connection."""
-
-
-def _tls_context(config: Docusign) -> ssl.SSLContext:
-    """The one verifying context for all connections. Raises ConfigError for a bad `ca_file`."""
-    # Not ssl.create_default_context: with SSLKEYLOGFILE in the environment it writes every session's keys to that file.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(config.ca_file or DEFAULT_CA_BUNDLE_PATH)
-    except OSError as error:
-        raise ConfigError(
-            f"[docusign] ca_file {config.ca_file} cannot be used: {error}", "it must be a file of PEM certificates"
-        ) from error
-    return context
 
 
 def _failure(error: BaseException) -> NoAnswer:

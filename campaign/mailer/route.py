@@ -8,6 +8,7 @@ from typing import Literal
 
 from campaign.config.values import is_loopback
 from campaign.errors import ConfigError
+from campaign.tls import verifying_context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +37,4 @@ class Route:
             raise ConfigError(f'[mail] security = "none" is for loopback only, not {self.host}', 'use "starttls" or "tls"')
         if self.security == "none":
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used, so no authorities need be read
-        try:
-            return ssl.create_default_context(cafile=self.ca_file)
-        except OSError as error:
-            raise ConfigError(
-                f"[mail] ca_file {self.ca_file} cannot be used: {error}", "it must be a file of PEM certificates"
-            ) from error
+        return verifying_context("mail", self.ca_file)
