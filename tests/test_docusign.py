@@ -3,11 +3,12 @@
 import gzip
 import importlib
 import json
+import logging
 import os
 import re
 import string
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -175,8 +176,18 @@ def test_no_word_of_the_key_is_in_what_the_signer_shows() -> None:
     assert secret not in repr(signer) + str(signer) + repr(vars(signer))
 
 
-def test_docusigns_own_client_claims_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    esign = official_client(monkeypatch)
+@pytest.fixture
+def esign(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Docusign's Python SDK; a development machine may lack it, the build may not."""
+    monkeypatch.setattr("warnings.filters", [])
+    if os.environ.get("CI") == "true":
+        yield importlib.import_module("docusign_esign")
+    else:
+        yield cast("ModuleType", pytest.importorskip("docusign_esign", reason="docusign-esign is not installed"))
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # as the program has it: the SDK makes it talk again
+
+
+def test_docusigns_own_client_claims_the_same(esign: ModuleType) -> None:
     sent: dict[str, str] = {}
 
     class Listening(esign.ApiClient):  # type: ignore[misc, name-defined]  # the package has no types
@@ -196,14 +207,6 @@ def test_docusigns_own_client_claims_the_same(monkeypatch: pytest.MonkeyPatch) -
     assert {name: type(value) for name, value in their_claims.items()} == {
         name: type(value) for name, value in our_claims.items()
     }
-
-
-def official_client(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Docusign's Python SDK; a development machine may lack it, the build may not."""
-    monkeypatch.setattr("warnings.filters", [])
-    if os.environ.get("CI") != "true":
-        return cast("ModuleType", pytest.importorskip("docusign_esign", reason="docusign-esign is not installed"))
-    return importlib.import_module("docusign_esign")
 
 
 # --- the key
