@@ -82,7 +82,7 @@ class World:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            self.accounts = stack.enter_context(AccountServer(clock=lambda: self.clock().timestamp()))  # noqa: PLW0108  # `now` moves
+            self.accounts = stack.enter_context(AccountServer(clock=lambda: self.clock().timestamp()))
             stack.enter_context(self.relay)
             redirect_uris = (f"{self.accounts.url}/thanks",)
             self.accounts.add_application(Application(CLIENT_ID, "Test", (private_key().public_key(),), redirect_uris))
