@@ -216,6 +216,44 @@ def link(
 
 
 @app.command()
+def suppress(
+    user: UserArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever asks later.")],
+    config: ConfigFile = DEFAULT,
+    until: Annotated[
+        datetime | None, typer.Option("--until", formats=["%Y-%m-%d"], help="The first day, in UTC, that may mail again.")
+    ] = None,
+) -> None:
+    """Let a user not be contacted, for good or until a day."""
+    from campaign import orders
+
+    settings = _load(config)
+    user_id = orders.suppress(settings, user, reason, until.replace(tzinfo=UTC) if until else None, _now())
+    typer.echo(f"{user_id} is not contacted" + (f" until {until:%Y-%m-%d}" if until else ""))
+
+
+@app.command()
+def unsuppress(user: UserArgument, config: ConfigFile = DEFAULT) -> None:
+    """Let a user be contacted again."""
+    from campaign import orders
+
+    typer.echo(f"{orders.unsuppress(_load(config), user, _now())} may be contacted again")
+
+
+@app.command()
+def resolve(
+    message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="As `campaign explain USER` shows it.")],
+    arrived: Annotated[bool, typer.Option("--arrived/--lost", help="What the relay's log says of it.")],
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Settle a message whose fate is unknown, after a look into the relay's log. One that was lost is tried again."""
+    from campaign import orders
+
+    orders.resolve(_load(config), message_id, arrived=arrived, now=_now())
+    typer.echo("settled: it arrived" if arrived else "settled: it was lost, and is tried again on the next night")
+
+
+@app.command()
 def adopt(
     config: ConfigFile = DEFAULT,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

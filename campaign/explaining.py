@@ -24,6 +24,8 @@ _EVENTS = {
     "accepted": "the relay accepted a message",
     "deferred": "the relay deferred a message; the same one is tried again on another night",
     "rejected": "the relay refused the address; it is not mailed again until the roster shows another",
+    "suppressed": "ordered: not to be contacted",
+    "unsuppressed": "ordered: may be contacted again",
     "relay refused": "the relay refused to send for us; nothing is used up",
 }
 
