@@ -9,25 +9,8 @@ from campaign import plan
 from campaign.config import Config
 from campaign.errors import UsageError
 from campaign.ledger import Event, read_ledger
-from campaign.model import Reason, Standing
-from campaign.showing import REASONS
-
-# Each kind of event as a sentence.
-_EVENTS = {
-    "joined": "first seen in the roster",
-    "address changed": "the roster shows another e-mail address",
-    "consent_required": "Docusign says: consent is lacking",
-    "granted": "Docusign says: consent is granted",
-    "revoked": "Docusign says: consent was there and is lacking again",
-    "user_not_found": "Docusign knows no user with this id",
-    "unknown": "no usable answer",
-    "accepted": "the relay accepted a message",
-    "deferred": "the relay deferred a message; the same one is tried again on another night",
-    "rejected": "the relay refused the address; it is not mailed again until the roster shows another",
-    "suppressed": "ordered: not to be contacted",
-    "unsuppressed": "ordered: may be contacted again",
-    "relay refused": "the relay refused to send for us; nothing is used up",
-}
+from campaign.model import Reason, Standing, stamp
+from campaign.words import EVENTS, REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +38,9 @@ class Story:
             "status": self.standing.status,
             "reason": self.standing.reason,
             "messages": self.standing.messages,
-            "events": [{"at": _iso(event.at), "what": event.what, "detail": event.detail} for event in self.events],
+            "events": [{"at": stamp(event.at), "what": event.what, "detail": event.detail} for event in self.events],
             "next_action": self.next_action,
-            "next_due": _iso(self.next_due) if self.next_due else None,
+            "next_due": stamp(self.next_due) if self.next_due else None,
         }
 
     def _next(self) -> str:
@@ -88,13 +71,9 @@ def one_of(user_ids: Sequence[str], wanted: str) -> str:
 
 
 def _sentence(event: Event) -> str:
-    words = _EVENTS.get(event.what, event.what)
+    words = EVENTS.get(event.what, event.what)
     return f"{words} ({event.detail})" if event.detail else words
 
 
 def _last(standing: Standing) -> str:
     return f"among those who {REASONS[Reason(standing.reason)]}" if standing.reason else "none yet"
-
-
-def _iso(instant: datetime) -> str:
-    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")

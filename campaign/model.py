@@ -2,7 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 
@@ -74,6 +74,11 @@ def printable(text: str, most: int = 300) -> str:
     kept = text[: most + 1]
     shown = kept if kept.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def stamp(moment: datetime) -> str:
+    """An aware time as scripts get it: ISO 8601 in UTC, to the second."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from campaign.config import Config
 from campaign.errors import CampaignError, ExitCode
 from campaign.given import Given, Means
-from campaign.model import Decision, Delivery, Finding, Reason, Standing, Status, Trip
+from campaign.model import Decision, Delivery, Finding, Reason, Standing, Status, Trip, stamp
 
 # The worst first. A bad template outranks a mere stop: the night cannot go on by itself.
 _BY_GRAVITY = (
@@ -74,14 +74,10 @@ class Night:
         """What `--json` prints."""
         return {
             "run_id": self.run_id,
-            "started": _iso(self.started),
-            "finished": _iso(self.finished or self.started),
+            "started": stamp(self.started),
+            "finished": stamp(self.finished or self.started),
             "exit_code": int(self.exit_code),
             "counts": self.counts(),
             "guards": [asdict(trip) for trip in self.trips],
             "report": [str(path) for path in self.reports],
         }
-
-
-def _iso(instant: datetime) -> str:
-    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -19,7 +19,7 @@ from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
 
 from campaign.files import replaced
-from campaign.model import Reason, Reject, Roster, Standing, Status, User
+from campaign.model import Reason, Reject, Roster, Standing, Status, User, stamp
 
 
 class Row(NamedTuple):
@@ -197,20 +197,16 @@ def _csv(draft: Path) -> Iterator[Callable[[Row], Any]]:
 def _line(row: Row) -> Iterable[object]:
     """What the CSV holds of a clean `row`."""
     if _FORMULA.search(";".join(("", *_texts(row)))):
-        row = _each_text(_inert, row)
-    return [_stamp(value) if isinstance(value, datetime) else value for value in row]
+        row = _each_text(inert, row)
+    return [stamp(value) if isinstance(value, datetime) else value for value in row]
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """Keep spreadsheets from calculating `text`, by an apostrophe before what they would take for a formula.
 
     What follows a semicolon is treated as a cell of its own: with a comma as the decimal sign, Excel splits lines there.
     """
     return _FORMULA.sub(";'", f";{text}")[1:]
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 # XLSX

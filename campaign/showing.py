@@ -9,38 +9,18 @@ from pathlib import Path
 
 from campaign.files import replaced
 from campaign.given import Progress, unwatched
-from campaign.model import Decision, Reason
+from campaign.model import Decision, Reason, stamp
 from campaign.night import Night
+from campaign.report import inert
+from campaign.words import REASONS
 
 _NAMES_SHOWN = 50
-
-# Each reason as the end of the sentence "so many users …".
-REASONS = {
-    Reason.GRANTED: "have consented",
-    Reason.SENT: "are mailed",
-    Reason.WAITING: "were mailed and have time until the next reminder",
-    Reason.CAP_REACHED: "have had all their messages",
-    Reason.RUN_FULL: "come on another night: max_per_run is reached",
-    Reason.DAY_FULL: "come on another night: per_day is reached",
-    Reason.OUTSIDE_HOURS: "are due, but not at this hour",
-    Reason.SUPPRESSED: "are not to be contacted",
-    Reason.UNDELIVERABLE: "have an address that a relay refused",
-    Reason.UNRESOLVED: "have a message that may or may not have arrived",
-    Reason.USER_NOT_FOUND: "are not known to Docusign",
-    Reason.NO_ANSWER: "got no usable answer from Docusign",
-    Reason.CLOSED: "are closed in Docusign",
-    Reason.SAME_ADDRESS: "share an address that was just mailed",
-    Reason.DOMAIN_NOT_ALLOWED: "have an address outside allowed_domains",
-    Reason.GUARD: "would be mailed, but a guard stops this night",
-    Reason.NOT_APPROVED: "would be mailed, but this night needs an approval",
-    Reason.RELAY_REFUSED: "were not reached: the relay refused",
-    Reason.STOPPED: "were not reached: the run stopped before",
-}
 
 
 def night(done: Night) -> str:
     """The summary of a night, a few lines."""
-    lines = [_headline(done), *_reasons(done.decisions)]
+    sent = sum(bool(decision.action) for decision in done.decisions)
+    lines = [_headline(done, f"{sent} message(s) sent"), *_reasons(done.decisions)]
     lines += [f"{len(done.given.roster.rejects):>7} row(s) of the roster cannot be used"] if done.given.roster.rejects else []
     lines += [f"report: {path}" for path in done.reports[:1]]
     return "\n".join(lines)
@@ -55,7 +35,7 @@ def one_line(done: Night) -> str:
 
 def plan(done: Night) -> str:
     """A plan: who would be mailed, and why not the others, in counts and then by name."""
-    lines = [_headline(done), *_reasons(done.decisions)]
+    lines = [_headline(done, f"{done.planned} message(s) planned"), *_reasons(done.decisions)]
     wanted = [d for d in done.decisions if d.action or d.reason in {Reason.NOT_APPROVED, Reason.GUARD}]
     lines += ["", "would be mailed:"] if wanted else []
     lines += [f"  {d.next_action or d.action:<8} {d.user.email}  {d.user.name}" for d in wanted[:_NAMES_SHOWN]]
@@ -76,8 +56,9 @@ def write_plan(done: Night, path: Path) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["user_id", "email", "name", "action", "reason", "next_action", "next_due", "line"])
         for d in done.decisions:
-            due = d.next_due.strftime("%Y-%m-%dT%H:%M:%SZ") if d.next_due else ""
-            table.writerow([d.user.user_id, d.user.email, d.user.name, d.action, d.reason, d.next_action, due, d.user.line])
+            due = stamp(d.next_due) if d.next_due else ""
+            texts = (d.user.user_id, d.user.email, d.user.name, d.action, d.reason, d.next_action, due)
+            table.writerow([*map(inert, texts), d.user.line])
 
 
 @contextmanager
@@ -96,9 +77,8 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
         yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total, visible=True)
 
 
-def _headline(done: Night) -> str:
-    sent = sum(bool(decision.action) for decision in done.decisions)
-    return f"{done.config.name}, {done.started:%Y-%m-%d %H:%M} UTC: {len(done.decisions)} users, {sent} message(s)"
+def _headline(done: Night, messages: str) -> str:
+    return f"{done.config.name}, {done.started:%Y-%m-%d %H:%M} UTC: {len(done.decisions)} users, {messages}"
 
 
 def _reasons(decisions: list[Decision]) -> list[str]:
