@@ -22,11 +22,13 @@ _SENTENCES = {
     "tuple_type": "must be a list in square brackets",
     "date_type": "must be a date such as 2026-12-25, without quotes",
     "model_type": "must be a table",
-    "mapping_type": "must be a table",
+    "dict_type": "must be a table",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
     "string_pattern_mismatch": "must be a name without slashes",
 }
+
+_ORDER = {"extra_forbidden": 0, "missing": 2}  # anything else stands between
 
 
 class Places:
@@ -61,8 +63,8 @@ def _parts(dotted: str) -> Key:
 
 
 def explained(errors: list[ErrorDetails], places: Places) -> ConfigError:
-    """One sentence, of the first complaint; an unknown key comes first, it may be the one that is missing elsewhere."""
-    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+    """One sentence, of the first complaint; an unknown key comes first: it may be the one that is missing elsewhere."""
+    first = min(errors, key=lambda error: _ORDER.get(error["type"], 1))
     key = _key(first)
     if first["type"] == "extra_forbidden":
         unknown = f"table {_table(key)}" if isinstance(first["input"], dict) else f"key {shown(key)}"

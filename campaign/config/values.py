@@ -88,7 +88,7 @@ def _mailbox(text: str) -> str:
     """One `Name <address>` or a bare address; parseaddr alone would take the first of several."""
     name, address = parseaddr(text)
     alone = text.strip() == address or re.fullmatch(r"[^<>]*<[^<>]+>", text.strip())
-    if not alone or not _fit_for_a_header(name, address):
+    if not alone or not text.isprintable() or not _fit_for_a_header(name, address):
         raise ValueError(f"{text!r} is not one e-mail address, such as Contract Sender <contracts@example.com>")
     return text
 

@@ -20,10 +20,9 @@ from sqlalchemy.pool import NullPool
 
 from campaign.config import Config
 from campaign.errors import LedgerError
-from campaign.ledger import witness as witnesses
 from campaign.ledger.book import Ledger
 from campaign.ledger.schema import MIGRATIONS, campaigns, upgrade, version
-from campaign.ledger.witness import Witness
+from campaign.ledger.witness import Witness, read_witness, this_host, write_witness
 
 _Access: TypeAlias = Literal["create", "write", "read"]
 
@@ -37,7 +36,7 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
 
     Raises LedgerError when it is missing, empty, damaged, an old copy, from another machine or another campaign's.
     """
-    seen = witnesses.read(_witness_file(config))
+    seen = read_witness(_witness_file(config))
     _refuse(_lost(config, seen))
     with _connected(config, "write" if seen else "create") as connection:
         with connection.begin():
@@ -66,15 +65,15 @@ def read_ledger(config: Config) -> Iterator[Ledger | None]:
 def witness_of(config: Config, ledger: Ledger) -> None:
     """Turn the ledger's page and let the witness know."""
     generation = ledger.turn_page()
-    seen = witnesses.read(_witness_file(config))
+    seen = read_witness(_witness_file(config))
     if seen is None:
         raise LedgerError(f"{_witness_file(config)} vanished during the run", _ADOPT)
-    witnesses.write(_witness_file(config), replace(seen, generation=generation))
+    write_witness(_witness_file(config), replace(seen, generation=generation))
 
 
 def examine(config: Config) -> str:
     """What is wrong between the ledger and its witness, in words; "" if nothing is. Changes nothing."""
-    seen = witnesses.read(_witness_file(config))
+    seen = read_witness(_witness_file(config))
     if not _present(config.ledger_file):
         return _lost(config, seen)
     with _connected(config, "write") as connection, connection.begin():
@@ -99,7 +98,7 @@ def _witness_file(config: Config) -> Path:
 
 
 def _write_witness(config: Config, row: Row[tuple[object, ...]], generation: int) -> None:
-    witnesses.write(_witness_file(config), Witness(config.name, row.ledger_id, generation, witnesses.host()))
+    write_witness(_witness_file(config), Witness(config.name, row.ledger_id, generation, this_host()))
 
 
 def _present(path: Path) -> bool:
@@ -126,7 +125,7 @@ def _disagreement(row: Row[tuple[object, ...]], seen: Witness | None) -> str:
         return "the ledger has been used, but its witness is missing" if row.generation else ""
     if (seen.campaign, seen.ledger_id) != (row.campaign, row.ledger_id):
         return "the ledger and its witness belong to different ledgers"
-    if seen.host != witnesses.host():
+    if seen.host != this_host():
         return "the ledger was last written on another machine"
     # A run that is killed between its commit and the witness leaves the ledger one ahead; nothing leaves it behind.
     if row.generation - seen.generation not in {0, 1}:

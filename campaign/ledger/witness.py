@@ -20,7 +20,7 @@ class Witness:
     host: str
 
 
-def read(path: Path) -> Witness | None:
+def read_witness(path: Path) -> Witness | None:
     """The witness at `path`, None if there is none. Raises LedgerError for one that cannot be read."""
     try:
         return Witness(**json.loads(path.read_text(encoding="utf-8")))
@@ -30,7 +30,7 @@ def read(path: Path) -> Witness | None:
         raise LedgerError(f"{path} cannot be read: {error}", "restore it with its ledger, or run: campaign adopt") from error
 
 
-def write(path: Path, witness: Witness) -> None:
+def write_witness(path: Path, witness: Witness) -> None:
     """Replace the witness in one step. Raises LedgerError."""
     try:
         with replaced(path) as draft:
@@ -39,7 +39,7 @@ def write(path: Path, witness: Witness) -> None:
         raise LedgerError(f"{path} cannot be written: {error.strerror}", "check the disk and the folder's owner") from error
 
 
-def host() -> str:
+def this_host() -> str:
     """A mark of this machine that gives nothing away about it."""
     try:
         name = Path("/etc/machine-id").read_text(encoding="utf-8").strip()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import css_inline
 
 from campaign.errors import ConfigError, TemplateError
-from campaign.message import lint
+from campaign.message.lint import Rules, Violation, audit_html, audit_line, audit_text
 from campaign.message.templates import KINDS, PARTS, Templates, folders
 from campaign.message.wire import CONTROL, MAILBOX, MESSAGE_ID, WIRE, WIRE_UTF8, Mailbox, one_line, part, put, unstructured
 from campaign.model import User
@@ -87,7 +87,7 @@ class Composer:
         }
         self._templates = Templates(folders(directory), facts)
         links = frozenset({f"{server}/", f"{server}/me/appconsent"}) | self._templates.declared_links()
-        self._rules = lint.Rules(consent_url, links, self._answers, self._templates.contain)
+        self._rules = Rules(consent_url, links, self._answers, self._templates.contain)
 
     def check(self, user: User, step: int, *, first_sent: datetime | None = None) -> None:
         """Render and audit all that `compose` would send. Raises TemplateError naming the template, its line, and the user."""
@@ -125,11 +125,11 @@ class Composer:
         if not 0 < len(subject) <= _SUBJECT_LIMIT or CONTROL.search(subject):
             where = self._templates.place(f"{kind}/subject.txt")
             raise TemplateError(f"{where}: the subject must be one line of at most {_SUBJECT_LIMIT} characters")
-        self._refuse(f"{kind}/subject.txt", lint.audit_line(subject, self._rules))
+        self._refuse(f"{kind}/subject.txt", audit_line(subject, self._rules))
         return subject
 
     def _text(self, kind: str, rendered: str) -> str:
-        self._refuse(f"{kind}/body.txt", lint.audit_text(rendered, self._rules))
+        self._refuse(f"{kind}/body.txt", audit_text(rendered, self._rules))
         return rendered
 
     def _html(self, kind: str, rendered: str) -> str:
@@ -141,10 +141,10 @@ class Composer:
             html = _INLINER.inline(rendered) + "\n"
         except ValueError as error:
             raise TemplateError(f"{self._templates.place(name)}: the CSS cannot be read: {error}") from error
-        self._refuse(name, lint.audit_html(html, self._rules))
+        self._refuse(name, audit_html(html, self._rules))
         return html
 
-    def _refuse(self, name: str, violations: Iterator[lint.Violation]) -> None:
+    def _refuse(self, name: str, violations: Iterator[Violation]) -> None:
         """Raise TemplateError for the first violation, if there is one."""
         for violation in violations:
             where = self._templates.place(name, violation.needle)

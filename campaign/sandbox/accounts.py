@@ -18,7 +18,6 @@ from werkzeug.routing import Map, Rule
 from werkzeug.utils import redirect
 
 from campaign.model import address_key
-from campaign.sandbox import pages
 from campaign.sandbox.grant import (
     DROPPED,
     HOSTS,
@@ -33,6 +32,7 @@ from campaign.sandbox.grant import (
     subject_of,
 )
 from campaign.sandbox.loopback import PlainResponse, Server, listener
+from campaign.sandbox.pages import back, known_scopes, page, text, thanks
 
 __all__ = ["DROPPED", "AccountServer", "Application", "CannedAnswer", "Person", "TokenRequest", "json_answer"]
 
@@ -145,13 +145,13 @@ class AccountServer:
         application, redirect_uri, scopes = self._asked(request)
         person = self._logged_in(request)
         if request.form.get("decision") == "decline":
-            return pages.back(redirect_uri, request, error="access_denied")
+            return back(redirect_uri, request, error="access_denied")
         if request.form.get("decision") == "accept":
             self.consent(person.user_id, application.client_id, scopes)
         if scopes <= self.consented(person.user_id, application.client_id):
-            return pages.back(redirect_uri, request, **self._proof(request, person))
+            return back(redirect_uri, request, **self._proof(request, person))
         title, relogin = f"Allow {application.name}?", f"{request.full_path}&prompt=login"
-        return pages.page("consent", title=title, application=application, person=person, scopes=sorted(scopes), relogin=relogin)
+        return page("consent", title=title, application=application, person=person, scopes=sorted(scopes), relogin=relogin)
 
     def _proof(self, request: Request, person: Person) -> dict[str, str]:
         """Return what an application gets for a consent: a code, which nobody here can exchange, or a token."""
@@ -164,14 +164,14 @@ class AccountServer:
         """Return who asks, where the answer goes, and for which scopes; unless the question is wrong, which ends here."""
         application = self._applications.get(request.args.get("client_id", "").lower())
         redirect_uri = request.args.get("redirect_uri", "")
-        scopes = pages.known_scopes(request.args.get("scope", ""))
+        scopes = known_scopes(request.args.get("scope", ""))
         if application is None:
-            abort(pages.text("Something is wrong with this link", "No application has this client_id.", status=400))
+            abort(text("Something is wrong with this link", "No application has this client_id.", status=400))
         if redirect_uri not in application.redirect_uris:
             title = "The redirect URI is not registered properly with Docusign"
-            abort(pages.text(title, "None that is registered equals this one to the letter:", redirect_uri, status=400))
+            abort(text(title, "None that is registered equals this one to the letter:", redirect_uri, status=400))
         if request.args.get("response_type") not in {"code", "token"} or not scopes:
-            abort(pages.text("Something is wrong with this link", "It needs response_type=code and a known scope.", status=400))
+            abort(text("Something is wrong with this link", "It needs response_type=code and a known scope.", status=400))
         return application, redirect_uri, scopes
 
     def _logged_in(self, request: Request) -> Person:
@@ -208,10 +208,10 @@ class AccountServer:
             return redirect("/me/appconsent", 303)
         applications = tuple(self._applications.values())
         grants = [(application, self.consented(person.user_id, application.client_id)) for application in applications]
-        return pages.page("connected_apps", title="Connected apps", person=person, grants=[grant for grant in grants if grant[1]])
+        return page("connected_apps", title="Connected apps", person=person, grants=[grant for grant in grants if grant[1]])
 
     def _thanks(self, request: Request) -> Response:
-        return pages.thanks(accepted="code" in request.args, declined="error" in request.args)
+        return thanks(accepted="code" in request.args, declined="error" in request.args)
 
     def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
@@ -220,14 +220,14 @@ class AccountServer:
             view, _ = self._routes.bind_to_environ(environ).match()
             response = view(request)
         except HTTPException as error:
-            response = error.response or pages.text(error.name, error.description or "", status=error.code or 500)
+            response = error.response or text(error.name, error.description or "", status=error.code or 500)
         response.headers.setdefault("Date", http_date(self._clock()))
         body: Iterable[bytes] = response(environ, start_response)
         return body
 
 
 def _login_page(onward: str, people: list[Person], problem: str = "") -> Response:
-    return pages.page("login", title="Log in", onward=onward, people=people[:CHOICES], problem=problem)
+    return page("login", title="Log in", onward=onward, people=people[:CHOICES], problem=problem)
 
 
 def _pair(user_id: str, client_id: str) -> tuple[str, str]:
