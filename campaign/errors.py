@@ -39,6 +39,9 @@ class RosterError(CampaignError):
 class TemplateError(CampaignError):
     """A template is missing, broken or deceptive."""
 
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message, advice or "correct the template, then look at a message: campaign preview USER")
+
 
 class UsageError(CampaignError):
     """The command line asks for something that cannot be done."""

@@ -99,6 +99,6 @@ def _nearest(key: Key) -> str:
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """The end of a complaint about `word`: the known word that was probably meant, if there is one."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    """The end of a complaint about `word`: the nearest known word, if there is any."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0)
     return f"; did you mean {close[0]}?" if close else ""
