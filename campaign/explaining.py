@@ -9,7 +9,7 @@ from campaign import plan
 from campaign.config import Config
 from campaign.errors import UsageError
 from campaign.ledger import Event, read_ledger
-from campaign.model import Reason, Standing, stamp
+from campaign.model import Reason, Standing, address_key, stamp
 from campaign.words import EVENTS, REASONS
 
 
@@ -37,6 +37,7 @@ class Story:
             "email": self.standing.email,
             "status": self.standing.status,
             "reason": self.standing.reason,
+            "suppressed": self.standing.suppressed,
             "messages": self.standing.messages,
             "events": [{"at": stamp(event.at), "what": event.what, "detail": event.detail} for event in self.events],
             "next_action": self.next_action,
@@ -44,10 +45,16 @@ class Story:
         }
 
     def _next(self) -> str:
+        standing = self.standing
+        if standing.undeliverable and standing.undeliverable == address_key(standing.email):
+            return "no message until the roster shows another address"
+        if standing.suppressed and not standing.suppressed_until:
+            return "no message until campaign unsuppress"
         if not self.next_action or not self.next_due:
             return "no message is due"
         verb = {"invite": "an invitation", "remind": "a reminder"}[self.next_action]
-        return f"{verb} from {self.next_due:%Y-%m-%d %H:%M} UTC on, if Docusign still says that consent is lacking"
+        due = max(self.next_due, standing.suppressed_until or self.next_due)
+        return f"{verb} from {due:%Y-%m-%d %H:%M} UTC on, if Docusign still says that consent is lacking"
 
 
 def explain(config: Config, user: str) -> Story:

@@ -28,7 +28,8 @@ def read_private(path: Path) -> bytes:
     except OSError as error:
         if path.is_symlink():
             raise ConfigError(f"{path} is a symbolic link", "name the file itself") from error
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "check the path and who owns the file") from error
+        advice = "check the path in campaign.toml, and who owns the file"
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", advice) from error
     try:
         _refuse_unless_private(path, os.fstat(descriptor))
         return os.read(descriptor, _LARGEST_SECRET)

@@ -23,12 +23,12 @@ def lay_out(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _copied(source: Path, target: Path) -> bool:
+    if target.exists() or target.is_symlink():
+        return False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
             file.write(source.read_bytes())
-    except FileExistsError:
-        return False
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}", "choose a folder that you may write to") from error
     return True

@@ -9,7 +9,7 @@ shown, capped, guarded and refused as a whole.
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -20,10 +20,11 @@ from campaign.config import Config
 from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateError
 from campaign.given import Given, Means, prepare, read_roster
 from campaign.handover import hand_over
-from campaign.ledger import Ledger, Memory, RunLock, Scratch, open_ledger, read_ledger, witness_of
-from campaign.model import Action, Outcome, Reason, Reject, Trip
+from campaign.ledger import Ledger, Memory, News, RunLock, Scratch, open_ledger, read_ledger, witness_of
+from campaign.model import Action, Reason, Reject, Trip
 from campaign.night import Night
 from campaign.probing import of_roster, probe
+from campaign.words import EVENTS
 
 
 def run(config: Config, means: Means, approved: int | None = None) -> Night:
@@ -66,17 +67,8 @@ def _begin(config: Config, means: Means, given: Given, ledger: Ledger) -> Night:
     now = means.clock()
     night = Night(config, means, given, now, run_id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")
     witness_of(config, ledger)
-    if lost := ledger.begin(night.run_id, now):
-        night.attention.append(f"{len(lost)} message(s) may or may not have arrived: the run before was killed in flight")
-    rejects = {_fingerprint(reject): reject for reject in given.roster.rejects}
-    new = ledger.new_rejects(rejects)
-    night.attention += [f"{config.roster.file}:{r.line}: {r.reason}" for mark, r in rejects.items() if mark in new]
+    ledger.begin(night.run_id, now)
     return night
-
-
-def _fingerprint(reject: Reject) -> str:
-    """Recognises a rejected row from night to night, whatever line it stands in."""
-    return hashlib.sha256(repr((reject.reason, reject.user_id, reject.email, reject.name)).encode()).hexdigest()
 
 
 def _decide(night: Night, memory: Memory, approved: int | None) -> None:
@@ -141,11 +133,6 @@ def _mail(night: Night, ledger: Ledger) -> None:
     night.decisions = [done.decisions.get(d.user.user_id, d) for d in night.decisions]
     night.deliveries = done.deliveries
     night.problems += [done.problem] if done.problem else []
-    night.attention += [
-        f"{night.standings[user_id].email}: {delivery.outcome}: {delivery.reply}"
-        for user_id, delivery in done.deliveries.items()
-        if delivery.outcome in {Outcome.REJECTED, Outcome.UNKNOWN}
-    ]
 
 
 def _end(night: Night, ledger: Ledger) -> None:
@@ -157,9 +144,25 @@ def _end(night: Night, ledger: Ledger) -> None:
         night.reports = _write(night.config, rows, night.means)
     except CampaignError as error:
         night.problems.append(error)
+    night.attention = [*_new_rejects(night, ledger), *(_in_words(news) for news in ledger.news())]
     night.finished = night.means.clock()
     ledger.finish(night.finished, night.exit_code, json.dumps(night.counts()))
     witness_of(night.config, ledger)
+
+
+def _new_rejects(night: Night, ledger: Ledger) -> Iterator[str]:
+    rejects = {_fingerprint(reject): reject for reject in night.given.roster.rejects}
+    new = ledger.new_rejects(rejects)
+    return (f"{night.config.roster.file}:{r.line}: {r.reason}" for mark, r in rejects.items() if mark in new)
+
+
+def _fingerprint(reject: Reject) -> str:
+    """Recognises a rejected row from night to night, whatever line it stands in."""
+    return hashlib.sha256(repr((reject.reason, reject.user_id, reject.email, reject.name)).encode()).hexdigest()
+
+
+def _in_words(news: News) -> str:
+    return f"{news.email}: {EVENTS[news.what]}{f' ({news.detail})' if news.detail else ''}"
 
 
 def _write(config: Config, rows: Iterable[report.Row], means: Means) -> list[Path]:

@@ -27,7 +27,6 @@ def probe(night: Night, memory: Memory) -> None:
     except CampaignError as error:
         night.problems.append(error)
     night.standings = of_roster(night, memory.standings())
-    night.attention += _newly_wrong(before, night.standings)
 
 
 def of_roster(night: Night, standings: Mapping[str, Standing]) -> dict[str, Standing]:
@@ -78,11 +77,3 @@ def _note_all(findings: Iterator[Finding], total: int, night: Night, memory: Mem
                 noted = len(night.findings)
     finally:
         memory.note(night.findings[noted:], before, night.means.clock())
-
-
-def _newly_wrong(before: Mapping[str, Standing], after: Mapping[str, Standing]) -> Iterator[str]:
-    for user_id, standing in after.items():
-        if standing.revoked_at and standing.revoked_at != before[user_id].revoked_at:
-            yield f"{standing.email}: consent was revoked"
-        if standing.status == Status.USER_NOT_FOUND != before[user_id].status:
-            yield f"{standing.email}: Docusign knows no user {user_id}"

@@ -21,7 +21,8 @@ def night(done: Night) -> str:
     """The summary of a night, a few lines."""
     sent = sum(bool(decision.action) for decision in done.decisions)
     lines = [_headline(done, f"{sent} message(s) sent"), *_reasons(done.decisions)]
-    lines += [f"{len(done.given.roster.rejects):>7} row(s) of the roster cannot be used"] if done.given.roster.rejects else []
+    rejects = len(done.given.roster.rejects)
+    lines += [f"{rejects:>7}  {Reason.INVALID_ROW:<18}  are rows of the roster that cannot be used"] if rejects else []
     lines += [f"report: {path}" for path in done.reports[:1]]
     return "\n".join(lines)
 
@@ -83,4 +84,4 @@ def _headline(done: Night, messages: str) -> str:
 
 def _reasons(decisions: list[Decision]) -> list[str]:
     counts = Counter(decision.reason for decision in decisions)
-    return [f"{count:>7} {REASONS[reason]}" for reason, count in counts.most_common()]
+    return [f"{count:>7}  {reason:<18}  {REASONS[reason]}" for reason, count in counts.most_common()]

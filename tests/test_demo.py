@@ -25,7 +25,7 @@ def test_the_demo_shows_an_approval_reminders_and_a_revocation(demo: tuple[Path,
     _, printed = demo
 
     assert "--approve" in printed
-    assert "consent was revoked" in printed
+    assert "consent was there and is lacking again" in printed
     assert "report.xlsx" in printed
 
 

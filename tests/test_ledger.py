@@ -122,11 +122,25 @@ def test_what_a_killed_run_left_in_flight_becomes_unknown(config: Config) -> Non
     with run_of(config) as ledger:
         ledger.open(SLOT, ONE, "hash", NOW)
     with open_ledger(config) as ledger:
-        lost = ledger.begin("next", NOW)
+        ledger.begin("next", NOW)
         standing = one(ledger)
 
-        assert lost == [ONE.user_id]
+        assert [(news.email, news.what) for news in ledger.news()] == [(ONE.email, "unknown")]
         assert (standing.last_outcome, standing.used, standing.messages) == ("unknown", 1, 1)
+
+
+def test_what_a_killed_run_found_is_news_until_a_run_has_told_it(config: Config) -> None:
+    with run_of(config) as ledger:
+        find(ledger, Status.GRANTED)
+        find(ledger, Status.CONSENT_REQUIRED)
+    with open_ledger(config) as ledger:
+        ledger.begin("killed too", NOW)
+        ledger.begin("next", NOW)
+        before = [news.what for news in ledger.news()]
+        ledger.finish(NOW, 3, "{}")
+        ledger.begin("the one after", NOW)
+
+        assert (before, ledger.news()) == (["revoked"], [])
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ def explained(errors: list[ErrorDetails], places: Places) -> ConfigError:
     key = _key(first)
     if first["type"] == "extra_forbidden":
         unknown = f"table {_table(key)}" if isinstance(first["input"], dict) else f"key {shown(key)}"
-        return ConfigError(f"{places[key]}: unknown {unknown}{_nearest(key)}", "correct or remove it")
+        advice = f"correct or remove it; known here: {', '.join(names(model_at(key[:-1])))}"
+        return ConfigError(f"{places[key]}: unknown {unknown}{_nearest(key)}", advice)
     if first["type"] == "missing":
         missing = ", ".join(shown(_key(error)) for error in errors if error["type"] == "missing")
         return ConfigError(f"{places[key]}: must be given: {missing}", "`campaign init DIR` writes a commented example")

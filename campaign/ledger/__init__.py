@@ -1,6 +1,6 @@
 """What is remembered between nights, and the proof that it is the memory this campaign last wrote."""
 
-from campaign.ledger.book import Event, Ledger, Passed
+from campaign.ledger.book import Event, Ledger, News, Passed
 from campaign.ledger.lock import RunLock
 from campaign.ledger.opening import adopt, examine, open_ledger, read_ledger, witness_of
 from campaign.ledger.scratch import Memory, Scratch
@@ -9,6 +9,7 @@ __all__ = [
     "Event",
     "Ledger",
     "Memory",
+    "News",
     "Passed",
     "RunLock",
     "Scratch",

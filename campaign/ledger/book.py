@@ -13,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from campaign.errors import LedgerError
 from campaign.ledger.learning import change, learn
 from campaign.ledger.schema import campaigns, events, rejects, runs, slots, users
-from campaign.model import Decision, Delivery, Finding, Outcome, Slot, Standing, User, address_key
+from campaign.model import Decision, Delivery, Finding, Outcome, Slot, Standing, Status, User, address_key
 
 MOST_ATTEMPTS = 3  # in one slot, of which the last uses it up
 _MAY_HAVE_ARRIVED = (Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.SENDING)
+_NEEDS_A_PERSON = (Outcome.UNKNOWN, Outcome.REJECTED, "revoked", Status.USER_NOT_FOUND)
 _REMEMBERED = [column.name for column in users.c if column.name in Standing.__slots__]
 
 
@@ -25,6 +26,15 @@ class Event:
     """One thing that happened to one user."""
 
     at: datetime
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One thing that is new and needs a person."""
+
+    email: str
     what: str
     detail: str
 
@@ -48,29 +58,35 @@ class Ledger:
 
     # --- a run's frame
 
-    def begin(self, run_id: str, now: datetime) -> list[str]:
-        """Open a run. What a killed run left in flight becomes `unknown`; returns the users concerned."""
+    def begin(self, run_id: str, now: datetime) -> None:
+        """Open a run. What a killed run left in flight becomes `unknown`."""
         self.run_id = run_id
+        in_flight = (self._mine(slots), slots.c.outcome == Outcome.SENDING)
+        reply = "the run ended before the relay's answer was noted"
         with self._transaction() as connection:
-            in_flight = select(slots.c.user_id).where(self._mine(slots), slots.c.outcome == Outcome.SENDING)
-            lost = list(connection.scalars(in_flight))
-            connection.execute(
-                slots.update()
-                .where(self._mine(slots), slots.c.outcome == Outcome.SENDING)
-                .values(outcome=Outcome.UNKNOWN, reply="the run ended before the relay's answer was noted")
-            )
-            self._tell(
-                connection, ((user_id, Outcome.UNKNOWN.value, "the run before was killed in flight") for user_id in lost), now
-            )
+            lost = connection.execute(select(slots.c.user_id, slots.c.step, slots.c.message_id).where(*in_flight)).all()
+            connection.execute(slots.update().where(*in_flight).values(outcome=Outcome.UNKNOWN, reply=reply))
+            told = ((m.user_id, Outcome.UNKNOWN.value, f"message {m.step}, {m.message_id}: {reply}") for m in lost)
+            self._tell(connection, told, now)
             connection.execute(users.update().where(self._mine(users), users.c.found != "").values(found="", detail=""))
             connection.execute(runs.insert().values(campaign=self._campaign, run_id=run_id, started=now))
-        return lost
+
+    def news(self) -> list[News]:
+        """What is new and needs a person, of this run and of those before it that were killed before they could say so."""
+        mine = (self._mine(events), self._mine(runs), self._mine(users))
+        unheard = (*mine, runs.c.finished.is_(None), events.c.what.in_(_NEEDS_A_PERSON))
+        joined = events.join(runs, events.c.run_id == runs.c.run_id).join(users, events.c.user_id == users.c.user_id)
+        with self._transaction() as connection:
+            columns = (users.c.email, events.c.what, events.c.detail)
+            rows = connection.execute(select(*columns).select_from(joined).where(*unheard).order_by(events.c.id))
+            return [News(*row) for row in rows]
 
     def finish(self, now: datetime, exit_code: int, counts: str) -> None:
-        """Close the run."""
+        """Close the run, and with it those before that were killed; theirs is no exit code."""
         with self._transaction() as connection:
-            this = (runs.c.campaign == self._campaign, runs.c.run_id == self.run_id)
-            connection.execute(runs.update().where(*this).values(finished=now, exit_code=exit_code, counts=counts))
+            this = (self._mine(runs), runs.c.run_id == self.run_id)
+            connection.execute(runs.update().where(*this).values(exit_code=exit_code, counts=counts))
+            connection.execute(runs.update().where(self._mine(runs), runs.c.finished.is_(None)).values(finished=now))
 
     def turn_page(self) -> int:
         """Count the generation up and return it; the witness is told after the commit, so it is at most one behind."""

@@ -28,4 +28,6 @@ def change(before: Standing, after: Standing) -> str:
     """The event that this step is worth in the user's history; "" if nothing changed."""
     if after.revoked_at and after.revoked_at != before.revoked_at:
         return "revoked"
+    if after.found == Status.UNKNOWN:
+        return "no_answer"  # a message can be `unknown` too
     return after.found if after.found not in {before.found, before.status} else ""
