@@ -53,8 +53,7 @@ class Story:
         if not self.next_action or not self.next_due:
             return "no message is due"
         verb = {"invite": "an invitation", "remind": "a reminder"}[self.next_action]
-        due = max(self.next_due, standing.suppressed_until or self.next_due)
-        return f"{verb} from {due:%Y-%m-%d %H:%M} UTC on, if Docusign still says that consent is lacking"
+        return f"{verb} from {self.next_due:%Y-%m-%d %H:%M} UTC on, if Docusign still says that consent is lacking"
 
 
 def explain(config: Config, user: str) -> Story:

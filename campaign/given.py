@@ -64,7 +64,7 @@ def read_roster(config: Config) -> Roster:
 def composer(config: Config) -> Composer:
     """The composer of this campaign's messages. Raises TemplateError."""
     return Composer(
-        directory=config.templates.directory or None,
+        directory=config.templates.directory,
         application=config.mail.sender_name,
         sender=config.mail.sender,
         reply_to=config.mail.reply_to,

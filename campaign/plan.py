@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from campaign.config import Policy
-from campaign.model import Action, Decision, Outcome, Reason, Standing, Status, User
+from campaign.model import Action, Decision, Outcome, Reason, Standing, Status, User, address_key
 
 # Cron comes at the same hour, but a mail goes out some time into the night: without this, "after 3 days" would
 # always mean the fourth night, and a change to summer time would cost another.
@@ -28,17 +28,24 @@ class Terms:
 
 def upcoming(standing: Standing, policy: Policy) -> tuple[str, datetime | None]:
     """The next message of a user who lacks consent ("invite" or "remind") and when it is due; ("", None) when there is none."""
-    if standing.status != Status.CONSENT_REQUIRED or standing.used > len(policy.remind_after_days):
+    if standing.status != Status.CONSENT_REQUIRED or standing.used > len(policy.remind_after_days) or _is_barred(standing):
         return "", None
-    action = "remind" if standing.used else "invite"
+    earliest = (_due(standing, policy), standing.suppressed_until, standing.revoked_at and standing.revoked_at + spacing(policy))
+    return "remind" if standing.used else "invite", max((at for at in earliest if at), default=None)
+
+
+def _is_barred(standing: Standing) -> bool:
+    """Whether somebody must act before this user can be mailed again."""
+    refused = standing.undeliverable and standing.undeliverable == address_key(standing.email)
+    return bool(refused or (standing.suppressed and standing.suppressed_until is None))
+
+
+def _due(standing: Standing, policy: Policy) -> datetime | None:
     if standing.attempts and standing.last_tried:
-        return action, standing.last_tried + _RETRY_AFTER
-    due = standing.lacking_since
+        return standing.last_tried + _RETRY_AFTER
     if standing.used and standing.last_tried:
-        due = standing.last_tried + timedelta(days=policy.remind_after_days[standing.used - 1])
-    if due and standing.revoked_at:
-        due = max(due, standing.revoked_at + spacing(policy))
-    return action, due
+        return standing.last_tried + timedelta(days=policy.remind_after_days[standing.used - 1])
+    return standing.lacking_since
 
 
 def spacing(policy: Policy) -> timedelta:

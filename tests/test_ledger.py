@@ -277,7 +277,7 @@ def test_a_ledger_without_its_witness_is_refused(config: Config) -> None:
     used(config)
     witness_file(config).unlink()
 
-    assert "witness is missing" in refusal(config)
+    assert "its witness ledger.sqlite3.witness is missing" in refusal(config)
 
 
 def test_a_ledger_from_another_machine_is_refused(config: Config) -> None:
@@ -316,6 +316,24 @@ def test_adopting_accepts_an_old_copy_and_asks_for_an_approval_again(config: Con
 
     with open_ledger(config) as ledger:
         assert ledger.last_passed().at is None
+
+
+def test_a_spoilt_witness_can_be_adopted_away(config: Config) -> None:
+    used(config)
+    witness_file(config).write_text("nonsense")
+    assert "cannot be read" in examine(config)
+    adopt(config)
+
+    with open_ledger(config) as ledger:
+        assert ledger.last_passed().at is None
+
+
+def test_a_plan_reads_no_ledger_that_a_run_would_refuse(config: Config) -> None:
+    used(config)
+    config.ledger_file.unlink()
+
+    with pytest.raises(LedgerError, match="missing or empty"), read_ledger(config):
+        pass
 
 
 def test_adopting_a_lost_ledger_begins_anew(config: Config) -> None:

@@ -207,7 +207,7 @@ def test_the_headers_are_those_of_an_automatic_mail_to_one_person() -> None:
 
 
 NASTY_NAMES = [
-    "Zoë \"Q\" O'Neil, Jr. <x>",
+    'Zoë "Q" O\'Neil, Jr. <x>',
     'Ada "the Countess" Lovelace, Esq.',
     "a@b.example, Boss <boss@example.com>",
     "Ada\\",

@@ -174,3 +174,9 @@ def test_what_comes_next_is_told() -> None:
     assert upcoming(mailed(0), Policy()) == ("remind", NOW + timedelta(days=3))
     assert upcoming(mailed(0, used=4), Policy()) == ("", None)
     assert upcoming(Standing(user_id(1), status=Status.GRANTED), Policy()) == ("", None)
+    assert upcoming(lacking(suppressed="asked not to"), Policy()) == ("", None)
+    assert upcoming(lacking(suppressed="on leave", suppressed_until=NOW + timedelta(days=9)), Policy()) == (
+        "invite",
+        NOW + timedelta(days=9),
+    )
+    assert upcoming(lacking(undeliverable=email(1)), Policy()) == ("", None)

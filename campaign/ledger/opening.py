@@ -42,7 +42,7 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
         with connection.begin():
             upgrade(connection)
             row = _campaign_row(connection, config) or _create(connection, config)
-        _refuse(_disagreement(row, seen))
+        _refuse(_disagreement(config, row, seen))
         if seen is None or seen.generation != row.generation:  # or a second kill would leave the witness two behind
             _write_witness(config, row, row.generation)
         yield Ledger(connection, config.name, str(config.ledger_file))
@@ -50,7 +50,12 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
 
 @contextmanager
 def read_ledger(config: Config) -> Iterator[Ledger | None]:
-    """Open the ledger for reading only; None where there is none. Leaves no trace."""
+    """Open the ledger for reading only; None before the first run. Leaves no trace.
+
+    Raises LedgerError where a run would refuse the ledger: what it does not know would be told as if it had not been.
+    """
+    seen = read_witness(_witness_file(config))
+    _refuse(_lost(config, seen))
     if not _present(config.ledger_file):
         yield None
         return
@@ -58,8 +63,9 @@ def read_ledger(config: Config) -> Iterator[Ledger | None]:
         with connection.begin():
             if version(connection) != len(MIGRATIONS):
                 raise LedgerError(f"{config.ledger_file} is of another version", "the next `campaign run` brings it up to date")
-            known = _campaign_row(connection, config)
-        yield Ledger(connection, config.name, str(config.ledger_file)) if known else None
+            row = _campaign_row(connection, config)
+        _refuse(_disagreement(config, row, seen) if row else "")
+        yield Ledger(connection, config.name, str(config.ledger_file)) if row else None
 
 
 def witness_of(config: Config, ledger: Ledger) -> None:
@@ -73,12 +79,15 @@ def witness_of(config: Config, ledger: Ledger) -> None:
 
 def examine(config: Config) -> str:
     """What is wrong between the ledger and its witness, in words; "" if nothing is. Changes nothing."""
-    seen = read_witness(_witness_file(config))
+    try:
+        seen = read_witness(_witness_file(config))
+    except LedgerError as error:
+        return str(error)
     if not _present(config.ledger_file):
         return _lost(config, seen)
     with _connected(config, "write") as connection, connection.begin():
         row = _campaign_row(connection, config) if version(connection) else None
-        return _disagreement(row, seen) if row else f"{config.ledger_file} holds nothing of this campaign"
+        return _disagreement(config, row, seen) if row else f"{config.ledger_file} holds nothing of this campaign"
 
 
 def adopt(config: Config) -> None:
@@ -120,16 +129,17 @@ def _refuse(disagreement: str) -> None:
         raise LedgerError(disagreement, _ADOPT)
 
 
-def _disagreement(row: Row[tuple[object, ...]], seen: Witness | None) -> str:
+def _disagreement(config: Config, row: Row[tuple[object, ...]], seen: Witness | None) -> str:
+    ledger = config.ledger_file
     if seen is None:
-        return "the ledger has been used, but its witness is missing" if row.generation else ""
+        return f"{ledger} has been used, but its witness {_witness_file(config).name} is missing" if row.generation else ""
     if (seen.campaign, seen.ledger_id) != (row.campaign, row.ledger_id):
-        return "the ledger and its witness belong to different ledgers"
+        return f"{ledger} and its witness belong to different ledgers"
     if seen.host != this_host():
-        return "the ledger was last written on another machine"
+        return f"{ledger} was last written on another machine"
     # A run that is killed between its commit and the witness leaves the ledger one ahead; nothing leaves it behind.
     if row.generation - seen.generation not in {0, 1}:
-        return f"the ledger is not the last one: it is at generation {row.generation}, its witness at {seen.generation}"
+        return f"{ledger} is not the last one: it is at generation {row.generation}, its witness at {seen.generation}"
     return ""
 
 
