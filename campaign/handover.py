@@ -74,7 +74,7 @@ def _may_go_on(night: Night, pace: Pace, deferred: int) -> None:
 def _send(night: Night, decision: Decision, ledger: Ledger) -> Delivery:
     user, clock = decision.user, night.means.clock
     slot = _slot(night, decision, ledger)
-    first_sent = night.standings[user.user_id].first_sent
+    first_sent = night.first_sent(user.user_id)
     data = freeze(
         night.given.composer.compose(user, slot.step, message_id=slot.message_id, date=slot.date, first_sent=first_sent)
     )

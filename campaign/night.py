@@ -45,6 +45,11 @@ class Night:
     attention: list[str] = field(default_factory=list)  # what is new and needs a person
     reports: list[Path] = field(default_factory=list)
 
+    def first_sent(self, user_id: str) -> datetime | None:
+        """When this user was first written to, in the campaign's time zone: the reminder tells the date."""
+        first = self.standings[user_id].first_sent
+        return first and first.astimezone(self.config.policy.zone)
+
     @property
     def withheld(self) -> bool:
         """Whether something keeps this night from mailing."""

@@ -105,7 +105,7 @@ def _render_all(night: Night) -> None:
     try:
         for decision in night.decisions:
             if decision.action:
-                first_sent = night.standings[decision.user.user_id].first_sent
+                first_sent = night.first_sent(decision.user.user_id)
                 night.given.composer.check(decision.user, decision.step, first_sent=first_sent)
     except TemplateError as error:
         night.problems.append(error)

@@ -86,6 +86,16 @@ def test_reminders_come_when_they_are_due_until_the_cap(world: World) -> None:
     assert told(world, 1, "reason", "messages", "next_action") == ("cap_reached", "4", "")
 
 
+def test_a_reminder_tells_the_date_of_the_first_message_where_the_campaign_lives(world: World) -> None:
+    world.keys = {"policy": {"timezone": "America/Los_Angeles"}}
+    world.roster([1])
+    world.night(approve=1)
+    world.days_pass(3)
+    world.night()
+
+    assert "22 November 2026" in world.relay.accepted[-1].data
+
+
 def test_whoever_consents_is_left_alone(world: World) -> None:
     world.roster([1, 2])
     world.night(approve=2)
