@@ -92,7 +92,7 @@ def demo(
     _require_sandbox()
     from campaign.sandbox.demo import tell_story
 
-    tell_story(directory, users, _now, typer.echo)
+    tell_story(directory, users, _now, typer.echo, program=_program())
 
 
 @app.command()
@@ -273,6 +273,11 @@ def adopt(
         ledger.adopt(settings)
     typer.echo("adopted. Messages that this ledger does not know of may have gone out, and would go out again")
     typer.echo("look first: campaign plan    then let the next night through: campaign run --approve N")
+
+
+def _program() -> str:
+    """How the user called this program, to be called so again."""
+    return "python -m campaign" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 def _now() -> datetime:

@@ -54,7 +54,7 @@ per_minute = 0            # nobody's relay is spared here
 """
 
 
-def tell_story(directory: Path, users: int, now: Callable[[], datetime], say: Say) -> None:
+def tell_story(directory: Path, users: int, now: Callable[[], datetime], say: Say, program: str = "campaign") -> None:
     """Run the demo and leave its mails, reports and ledger in `directory`. Raises UsageError where that is in use."""
     if directory.exists() and any(directory.iterdir()):
         raise UsageError(f"{directory} is not empty", "name another folder: campaign demo --directory DIR")
@@ -76,9 +76,10 @@ def tell_story(directory: Path, users: int, now: Callable[[], datetime], say: Sa
         config = _configure(directory, world)
         _populate(world, config)
         _Story(config, world, clock, say).tell()
+    somebody = read(config.roster.file).users[0].email
     say(f"\nmails:   {directory / 'mails'}   (open one; its link led to the sandbox, which has ended)")
     say(f"report:  {directory / 'reports' / 'report.xlsx'}   (and report.csv, and one copy for each night in history)")
-    say(f"ask it:  campaign explain USER --config {directory / 'campaign.toml'}")
+    say(f"ask it:  {program} explain {somebody} --config {directory / 'campaign.toml'}")
 
 
 @dataclass
