@@ -6,8 +6,6 @@ from pathlib import Path
 from campaign.errors import UsageError
 from campaign.files import shipped
 
-_TEMPLATES = ("invite", "reminder")
-
 
 def lay_out(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Copy campaign.toml, roster.csv and the templates; yield each path and whether it was written. Overwrites nothing.
@@ -15,9 +13,9 @@ def lay_out(folder: Path) -> Iterator[tuple[Path, bool]]:
     Raises UsageError where the folder cannot be written.
     """
     sources = {folder / name: shipped("data") / name for name in ("campaign.toml", "roster.csv")}
-    for template in _TEMPLATES:
-        for source in sorted((shipped("templates") / template).iterdir()):
-            sources[folder / "templates" / template / source.name] = source
+    templates = shipped("templates")
+    for source in sorted(path for path in templates.rglob("*") if path.is_file()):
+        sources[folder / "templates" / source.relative_to(templates)] = source
     for target, source in sources.items():
         yield target, _copied(source, target)
 
