@@ -129,8 +129,7 @@ def plan(
         with _writing(out):
             showing.write_plan(night, out)
     _print_json(night.as_json()) if as_json else typer.echo(showing.plan(night))
-    night.attention.clear()  # it is news only to a run that remembers it
-    _end(night.problems, [], night.exit_code)
+    _end(night.problems, night.attention, night.exit_code)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from campaign import roster
@@ -10,7 +11,7 @@ from campaign.config import Config
 from campaign.docusign import Signer, consent_url, load_key
 from campaign.errors import RosterError
 from campaign.mailer import Mailer, Route
-from campaign.message import Composer
+from campaign.message import Composer, new_message_id
 from campaign.model import Roster
 from campaign.stopping import Stop
 
@@ -55,10 +56,15 @@ def prepare(config: Config, means: Means) -> Given:
     return given
 
 
-def read_roster(config: Config) -> Roster:
-    """The roster that the configuration names. Raises RosterError."""
+def read_roster(config: Config, file: Path | None = None) -> Roster:
+    """The roster that the configuration names, or another file in its place. Raises RosterError."""
     about = config.roster
-    return roster.read(about.file, encoding=about.encoding, max_rows=about.max_rows, columns=about.columns)
+    return roster.read(file or about.file, encoding=about.encoding, max_rows=about.max_rows, columns=about.columns)
+
+
+def message_id(config: Config, step: int) -> str:
+    """A new Message-ID for a `step`-th message of this campaign, in the sender's domain."""
+    return new_message_id(config.name, step, config.mail.sender_address.rpartition("@")[2])
 
 
 def composer(config: Config) -> Composer:

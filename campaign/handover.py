@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from campaign.errors import CampaignError, LedgerError, RelayRefused, RelayUnreachable
+from campaign.given import message_id
 from campaign.ledger import Ledger
-from campaign.message import freeze, new_message_id
+from campaign.message import freeze
 from campaign.model import Action, Decision, Delivery, Outcome, Reason, Slot
 from campaign.night import Night
 from campaign.pace import Pace
@@ -93,9 +94,8 @@ def _slot(night: Night, decision: Decision, ledger: Ledger) -> Slot:
     user = decision.user
     if before := ledger.slot(user.user_id, decision.step):
         return replace(before, recipient=user.recipient)
-    domain = night.config.mail.sender_address.rpartition("@")[2]
-    message_id = new_message_id(night.config.name, decision.step, domain)
-    return Slot(user.user_id, decision.step, user.recipient, message_id, night.means.clock().replace(microsecond=0), attempts=0)
+    date = night.means.clock().replace(microsecond=0)
+    return Slot(user.user_id, decision.step, user.recipient, message_id(night.config, decision.step), date, attempts=0)
 
 
 def _as_it_turned_out(decision: Decision, delivery: Delivery) -> Decision:

@@ -11,8 +11,8 @@ from campaign.config import Config
 from campaign.errors import RelayRefused, UsageError
 from campaign.explaining import one_of
 from campaign.files import replaced
-from campaign.given import Means, composer, mailer, read_roster
-from campaign.message import freeze, new_message_id
+from campaign.given import Means, composer, mailer, message_id, read_roster
+from campaign.message import freeze
 from campaign.model import Outcome, address_key
 
 _STEPS = {"invite": 1, "reminder": 2}
@@ -25,9 +25,8 @@ def preview(config: Config, user: str, template: str, now: datetime) -> EmailMes
     users = {u.user_id: u for u in read_roster(config).users}
     wanted = address_key(user)
     found = users[one_of([u.user_id for u in users.values() if wanted in {u.user_id, u.address}], user)]
-    domain = config.mail.sender_address.rpartition("@")[2]
-    message_id = new_message_id(config.name, _STEPS[template], domain)
-    return composer(config).compose(found, _STEPS[template], message_id=message_id, date=now, first_sent=now)
+    step = _STEPS[template]
+    return composer(config).compose(found, step, message_id=message_id(config, step), date=now, first_sent=now)
 
 
 def text(message: EmailMessage) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from campaign import roster as rosters
 from campaign.config import Config
 from campaign.docusign import load_key
 from campaign.files import replaced
+from campaign.given import read_roster
 from campaign.model import User
 from campaign.sandbox import Sandbox
 from campaign.stopping import Stop
@@ -27,8 +27,7 @@ def serve(  # noqa: PLR0913  # each is an option of the command
     if not key_file.exists():
         write_key(key_file)
         say(f"made {key_file}: a key for the sandbox only")
-    about = config.roster
-    users = rosters.read(roster or about.file, encoding=about.encoding, max_rows=about.max_rows, columns=about.columns).users
+    users = read_roster(config, roster).users
     mails = config.folder / "sandbox-mails"
     world = Sandbox(
         people_of(config, users),
