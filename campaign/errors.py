@@ -71,6 +71,14 @@ class RelayRefused(CampaignError):
     exit_code = ExitCode.REFUSED
 
 
+class RelayBusy(RelayRefused):
+    """The relay wants us to send more slowly. The same message may be tried again after a pause."""
+
+
+class DomainRefused(RelayRefused):
+    """The provider behind one recipient domain refuses us; other domains may still be mailed."""
+
+
 class RelayUnreachable(CampaignError):
     """The relay cannot be reached, or not safely."""
 

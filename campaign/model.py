@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from campaign.errors import ExitCode
+
 
 class Status(StrEnum):
     """What this run's probe found of a user."""
@@ -33,6 +35,7 @@ class Action(StrEnum):
     NONE = ""
     INVITED = "invited"
     REMINDED = "reminded"
+    ESCALATED = "escalated"  # the user's manager was written to
 
 
 class Reason(StrEnum):
@@ -58,6 +61,9 @@ class Reason(StrEnum):
     NOT_APPROVED = "not_approved"
     RELAY_REFUSED = "relay_refused"
     STOPPED = "stopped"
+
+
+ESCALATION = 0  # the step of the one message to a user's manager; those to the user are numbered from 1
 
 
 def address_key(email: str) -> str:
@@ -95,7 +101,7 @@ class User:
     locale: str = ""
     timezone: str = ""
     department: str = ""
-    manager_email: str = ""
+    manager_email: str = ""  # as RCPT TO gets it
     wave: int = 0
     closed: bool = False
     header: tuple[str, ...] = ()
@@ -166,6 +172,9 @@ class Standing:
     last_sent: datetime | None = None  # of the last message that was accepted or may have been
     last_tried: datetime | None = None  # of the last attempt, whatever became of it
     last_outcome: str = ""
+    escalated: bool = False  # the slot of the message to the manager is used up
+    escalation_attempts: int = 0  # in that slot while it is still open
+    escalation_tried: datetime | None = None
     action: str = ""  # what the last run did, and why
     reason: str = ""
 
@@ -177,14 +186,14 @@ class Decision:
     user: User
     reason: Reason
     action: Action = Action.NONE
-    step: int = 0  # the message's number, from 1; 0 = no message
+    step: int = 0  # of the message if there is an action: its number from 1, or ESCALATION
     next_action: str = ""  # "invite", "remind" or nothing more
     next_due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The durable intent to send one message: the n-th to this user."""
+    """The durable intent to send one message: the n-th to this user, or the ESCALATION to the manager."""
 
     user_id: str
     step: int
@@ -211,3 +220,22 @@ class Trip:
     meaning: str
     liftable: bool
     lifted: bool = field(default=False)
+
+
+class Grade(StrEnum):
+    """How one check of the doctor ended."""
+
+    GOOD = "good"
+    DOUBT = "doubt"  # a night would run, but somebody should look
+    BAD = "bad"  # a night would not run
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the doctor looked at: what was checked, what was found, and what to do. No secret is ever part of it."""
+
+    what: str
+    grade: Grade
+    found: str
+    advice: str = ""
+    exit_code: ExitCode = ExitCode.DONE  # the one that a night would end with, where it is BAD

@@ -59,8 +59,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "allowed_domains": (),
         "ca_file": None,
         "password": None,
-        "microsoft": {},
-        "google": {},
+        "microsoft": None,
+        "google": None,
     },
     "policy": {
         "remind_after_days": (3, 7, 14),
@@ -71,7 +71,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "holidays": (),
         "escalate_after": 0,
     },
-    "guards": {"max_error_share": 0.10, "max_regressions": 3, "max_new_lacking": 25, "max_roster_change": 0.30},
+    "guards": {
+        "max_error_share": 0.10,
+        "max_regressions": 3,
+        "max_new_lacking": 25,
+        "max_roster_change": 0.30,
+        "max_bounces": 25,
+    },
     "templates": {"directory": None},
     "report": {"formats": ("csv", "xlsx", "html"), "mode": "0600"},
     "ledger": {"url": "sqlite:///ledger.sqlite3"},
@@ -188,6 +194,18 @@ def shipped_lines() -> list[str]:
 COMMENTED = [number for number, line in enumerate(shipped_lines()) if re.match(r"# (\[[\w.]+\]|\w+ = )", line)]
 
 
+def table_of(number: int) -> list[int]:
+    """A commented key alone; but within a commented table the whole of it, header and keys."""
+    first = last = number
+    while not shipped_lines()[first].startswith("# [") and first - 1 in COMMENTED:
+        first -= 1
+    if not shipped_lines()[first].startswith("# ["):
+        return [number]
+    while last + 1 in COMMENTED and not shipped_lines()[last + 1].startswith("# ["):
+        last += 1
+    return list(range(first, last + 1))
+
+
 def uncommented(numbers: list[int]) -> str:
     """The shipped file with these lines live: a key, or a table with its keys."""
     lines = shipped_lines()
@@ -204,10 +222,7 @@ def test_the_shipped_example_loads_and_names_nobody_outside(write: Write) -> Non
 
 @pytest.mark.parametrize("number", COMMENTED, ids=lambda number: shipped_lines()[number].partition(" # ")[0].strip("# "))
 def test_every_commented_key_of_the_shipped_example_is_valid(number: int, write: Write) -> None:
-    above = number - 1
-    within = [above] if shipped_lines()[above].startswith("# [") else []  # the key of a commented table
-    with_its_keys = [number + 1] if shipped_lines()[number].startswith("# [") else []
-    write(uncommented([*within, number, *with_its_keys]))
+    write(uncommented(table_of(number)))
 
 
 def test_all_commented_keys_of_the_shipped_example_are_valid_together(write: Write) -> None:
@@ -219,8 +234,8 @@ def test_all_commented_keys_of_the_shipped_example_are_valid_together(write: Wri
 
 def test_the_shipped_example_shows_every_key_that_works(write: Write) -> None:
     text = uncommented(COMMENTED)
-    absent = {"preset", "connections", "microsoft", "google", "escalate_after", "customers", "monitoring"}  # not built yet
-    tables = {"columns", "password"}
+    absent = {"customers", "monitoring"}  # not built yet
+    tables = {"columns", "password", "microsoft", "google"}
     keys = {*Config.model_fields} | {
         field.alias or name
         for section in DEFAULTS
@@ -344,14 +359,22 @@ WRONG = [
     ("mail.password", "command = []", "[mail.password] command: must not be empty"),
     ("mail.password", "command = 'pass show smtp'", "[mail.password] command: must be a list in square brackets"),
     ("mail.password", "credential = '../smtp'", "[mail.password] credential: must be a name without slashes"),
+    # the provider
+    ("mail", 'preset = "gmail"', "[mail] preset: must be '', 'microsoft365'"),
+    ("mail", "connections = 33", "[mail] connections: must be less than or equal to 32"),
+    ("mail.microsoft", 'client_id = "x"', "[mail.microsoft] client_id: 'x' is not a GUID"),
+    (
+        "mail.microsoft",
+        f'tenant = "common"\nclient_id = "{CLIENT_ID}"\nsecret = {{ env = "S" }}',
+        "[mail.microsoft] tenant: 'common' is not",
+    ),
+    ("mail.microsoft", f'tenant = "t.example"\nclient_id = "{CLIENT_ID}"', "[mail.microsoft]: give either certificate_file or a"),
+    (
+        "mail.microsoft",
+        f'authority = "http://login.example"\ntenant = "t.example"\nclient_id = "{CLIENT_ID}"\nsecret = {{ env = "S" }}',
+        "[mail.microsoft] authority: must be an https server",
+    ),
     # not in this version: refused rather than ignored
-    ("mail", 'auth = "microsoft"', '[mail] auth = "microsoft" is not available in this version'),
-    ("mail", 'auth = "google"', '[mail] auth = "google" is not available in this version'),
-    ("mail", 'preset = "ses"', "[mail] preset is not available in this version"),
-    ("mail", "connections = 2", "[mail] connections is not available in this version"),
-    ("mail.microsoft", 'tenant = "contoso.onmicrosoft.com"', "[mail] microsoft is not available in this version"),
-    ("mail.google", 'service_account_file = "google.json"', "[mail] google is not available in this version"),
-    ("policy", "escalate_after = 2", "[policy] escalate_after is not available in this version"),
     ("customers", 'file = "customers.csv"', "[customers] file is not available in this version"),
     ("monitoring", 'healthcheck_url = "https://hc-ping.com/secret"', "[monitoring] healthcheck_url is not available in this"),
     ("monitoring", 'metrics_file = "m.prom"', "[monitoring] metrics_file is not available in this version"),
@@ -364,7 +387,7 @@ def test_a_wrong_value_is_refused_with_its_line_and_what_it_should_be(
     write: Write, section: str, line: str, sentence: str
 ) -> None:
     where = {"docusign": 3, "roster": 8, "mail": 10}.get(section, 13)
-    of_table = sentence.startswith(("[mail.password]:", "[mail] microsoft", "[mail] google")) and section.startswith("mail.")
+    of_table = sentence.startswith(("[mail.password]:", "[mail.microsoft]:")) and section.startswith("mail.")
     given: Any = {section: line}
 
     assert complaint(write, **given).startswith(f"campaign.toml:{where - of_table}: {sentence}")
@@ -430,6 +453,34 @@ def test_a_sign_in_needs_a_user_name_and_a_password(write: Write) -> None:
 
     assert "needs a username and a [mail.password] table" in complaint(write, mail=f'auth = "password"{secret}')
     assert "needs a username and a [mail.password] table" in complaint(write, mail='auth = "password"\nusername = "u"')
+
+
+def test_a_preset_fills_in_the_limits_that_are_not_given(write: Write) -> None:
+    preset = write(mail='preset = "ses"').mail
+    given = write(mail='preset = "ses"\nper_day = 50000').mail
+
+    assert (preset.per_minute, preset.per_day) == (60, 200)
+    assert (given.per_minute, given.per_day) == (60, 50000)
+
+
+def by_microsoft(proof: str = "") -> dict[str, Any]:
+    """What a sign-in by OAuth needs."""
+    app = f'tenant = "contoso.example"\nclient_id = "{CLIENT_ID}"\n{proof}'
+    return {"mail": 'auth = "microsoft"\nusername = "contracts@contoso.example"', "mail.microsoft": app}
+
+
+def test_the_secret_of_an_app_stands_in_a_table_like_the_password(write: Write) -> None:
+    environ = {"CAMPAIGN_APP_SECRET": "s3cret"}
+    app = write(SMALLEST, environ, **by_microsoft('secret.env = "CAMPAIGN_APP_SECRET"')).mail.microsoft
+
+    assert app
+    assert app.secret
+    assert app.secret.read(environ).get_secret_value() == "s3cret"
+
+
+def test_a_sign_in_by_oauth_needs_its_table_and_one_proof(write: Write) -> None:
+    assert "give either certificate_file or a [mail.microsoft.secret] table" in complaint(write, **by_microsoft())
+    assert "needs a username and a [mail.google] table" in complaint(write, mail='auth = "google"\nusername = "u"')
 
 
 def test_http_is_accepted_for_a_redirect_uri_on_loopback_only(write: Write) -> None:
@@ -512,7 +563,7 @@ VARIABLES = [
     ("CAMPAIGN_MAIL_PORT", ": [mail] port: must be a whole number"),
     ("CAMPAIGN_DOCUSIGN_PROMPT_LOGIN", ": [docusign] prompt_login: must be true or false"),
     ("CAMPAIGN_MAIL_TIMEOUT", ": [mail] timeout: must be a number"),
-    ("CAMPAIGN_MAIL_PRESET", ": [mail] preset is not available in this version"),
+    ("CAMPAIGN_MAIL_PRESET", ": [mail] preset: must be '', 'microsoft365'"),
 ]
 
 

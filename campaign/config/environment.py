@@ -8,6 +8,7 @@ from campaign.config.shape import Key, scalar_keys
 from campaign.errors import ConfigError
 
 _NO_KEYS = {"CAMPAIGN_CONFIG"}
+_SECRETS: tuple[Key, ...] = (("mail", "password"), ("mail", "microsoft", "secret"))
 
 
 def override(given: dict[str, Any], environ: Mapping[str, str]) -> dict[Key, str]:
@@ -16,7 +17,7 @@ def override(given: dict[str, Any], environ: Mapping[str, str]) -> dict[Key, str
     Raises ConfigError for a variable that looks like a key and is none: somebody relies on it.
     """
     known = {"_".join(("CAMPAIGN", *key)).upper(): (key, kind) for key, kind in scalar_keys()}
-    passed_over = _NO_KEYS | {_variable_of_secret(given)}
+    passed_over = _NO_KEYS | {_variable(given, table) for table in _SECRETS}
     used = {}
     for variable, value in environ.items():
         if variable in known:
@@ -29,10 +30,10 @@ def override(given: dict[str, Any], environ: Mapping[str, str]) -> dict[Key, str
     return used
 
 
-def _variable_of_secret(given: Mapping[str, Any]) -> str:
-    """The variable that [mail.password] env names: it is not meant for us to read as a key."""
+def _variable(given: Mapping[str, Any], secret: Key) -> str:
+    """The variable that the `env` of a secret's table names: it is not meant for us to read as a key."""
     table: Any = given
-    for key in ("mail", "password", "env"):
+    for key in (*secret, "env"):
         table = table.get(key) if isinstance(table, dict) else None
     return str(table)
 

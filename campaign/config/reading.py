@@ -11,23 +11,16 @@ from pydantic import ValidationError
 from campaign.config.complaints import Places, explained, shown
 from campaign.config.environment import override
 from campaign.config.schema import Config
-from campaign.config.shape import Key, tables
+from campaign.config.shape import tables
 from campaign.errors import ConfigError
 
 # Keys that are understood but whose work is not done yet: refusing them is better than ignoring what somebody relies on.
-# With the values that are refused; None: whatever is not the default.
-_NOT_YET: dict[Key, tuple[str, ...] | None] = {
-    ("mail", "auth"): ("microsoft", "google"),
-    ("mail", "preset"): None,
-    ("mail", "connections"): None,
-    ("mail", "microsoft"): None,
-    ("mail", "google"): None,
-    ("policy", "escalate_after"): None,
-    ("customers", "file"): None,
-    ("monitoring", "healthcheck_url"): None,
-    ("monitoring", "metrics_file"): None,
-    ("monitoring", "log_file"): None,
-}
+_NOT_YET: tuple[tuple[str, str], ...] = (
+    ("customers", "file"),
+    ("monitoring", "healthcheck_url"),
+    ("monitoring", "metrics_file"),
+    ("monitoring", "log_file"),
+)
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
@@ -82,9 +75,8 @@ def _with_all_sections(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_what_is_not_done(config: Config, places: Places) -> None:
-    for key, refused in _NOT_YET.items():
-        table = getattr(config, key[0])
-        value, default = getattr(table, key[1]), type(table).model_fields[key[1]].default
-        if value in refused if refused else value != default:
-            what = f' = "{value}"' if refused else ""
-            raise ConfigError(f"{places[key]}: {shown(key)}{what} is not available in this version", "leave it out")
+    for section, key in _NOT_YET:
+        table = getattr(config, section)
+        if getattr(table, key) != type(table).model_fields[key].default:
+            where = places[section, key]
+            raise ConfigError(f"{where}: {shown((section, key))} is not available in this version", "leave it out")

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from campaign.config.secret import Secret, Section
 from campaign.config.values import (
+    Authority,
     CampaignName,
     Count,
     Days,
@@ -32,6 +33,7 @@ from campaign.config.values import (
     Scope,
     Seconds,
     Share,
+    Tenant,
     Window,
     ZoneName,
     is_loopback,
@@ -92,6 +94,46 @@ class Roster(Section):
     columns: Mapping[str, str] = {}
 
 
+class Microsoft(Section):
+    """`[mail.microsoft]`: the Entra app that may send as the mailbox (OAuth client credentials)."""
+
+    tenant: Tenant
+    client_id: Guid
+    certificate_file: LocatedPath | None = None  # private key and certificate as one PEM file
+    secret: Secret | None = None
+    authority: Authority = "https://login.microsoftonline.com"  # the national clouds have others
+    ca_file: LocatedPath | None = None
+
+    @model_validator(mode="after")
+    def _one_proof(self) -> Self:
+        if (self.certificate_file is None) == (self.secret is None):
+            raise ValueError("give either certificate_file or a [mail.microsoft.secret] table")
+        return self
+
+
+class Google(Section):
+    """`[mail.google]`: the service account that may act for the mailbox (domain-wide delegation)."""
+
+    service_account_file: LocatedPath
+    ca_file: LocatedPath | None = None
+
+
+# What each provider lets one account send; a key that is given wins over its preset.
+PRESETS: Mapping[str, Mapping[str, int]] = {
+    "": {},
+    # 30 messages a minute, 10,000 recipients a day, 3 connections at once, for each mailbox:
+    # learn.microsoft.com/exchange/mail-flow-best-practices/smtp-submission-improvements
+    "microsoft365": {"per_minute": 30, "per_day": 10_000, "connections": 1},
+    # 2,000 messages a day for each user; no rate is published: support.google.com/a/answer/166852
+    "google-workspace": {"per_minute": 20, "per_day": 2_000, "connections": 1},
+    # smtp-relay.gmail.com: 10,000 recipients a day for each user: support.google.com/a/answer/2956491
+    "google-relay": {"per_minute": 60, "per_day": 10_000, "connections": 1},
+    # The sandbox's: 1 a second, 200 a day. In production each account has figures of its own, and gives them as keys:
+    # docs.aws.amazon.com/ses/latest/dg/quotas.html
+    "ses": {"per_minute": 60, "per_day": 200, "connections": 1},
+}
+
+
 class Mail(Section):
     """`[mail]`: the relay, and who writes."""
 
@@ -102,24 +144,29 @@ class Mail(Section):
     username: str = ""
     sender: Annotated[Mailbox, Field(alias="from")]
     reply_to: MailboxOrNone = ""
-    preset: str = ""
+    preset: Literal["", "microsoft365", "google-workspace", "google-relay", "ses"] = ""
     per_minute: Count = 20
     per_day: Count = 300
-    connections: Positive = 1
+    connections: Annotated[Positive, Field(le=32)] = 1
     timeout: Seconds = 60
     final_timeout: Seconds = 600
     allowed_domains: tuple[Domain, ...] = ()
     ca_file: LocatedPath | None = None
     password: Secret | None = None
-    microsoft: Mapping[str, Any] = {}
-    google: Mapping[str, Any] = {}
+    microsoft: Microsoft | None = None
+    google: Google | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_preset(cls, given: Any) -> Any:  # noqa: ANN401  # as pydantic has it
+        return {**PRESETS.get(str(given.get("preset", "")), {}), **given} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
         if self.security == "none" and not is_loopback(self.host):
             raise ValueError('security = "none" is for a relay on loopback only; use "starttls" or "tls"')
-        if self.auth == "password" and not (self.password and self.username):
-            raise ValueError('auth = "password" needs a username and a [mail.password] table')
+        if self.auth != "none" and not (self.username and getattr(self, self.auth)):
+            raise ValueError(f'auth = "{self.auth}" needs a username and a [mail.{self.auth}] table')
         return self
 
     @property
@@ -168,6 +215,7 @@ class Guards(Section):
     max_regressions: Count = 3
     max_new_lacking: Count = 25
     max_roster_change: Ratio = 0.30
+    max_bounces: Count = 25
 
 
 class Templates(Section):

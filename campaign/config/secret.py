@@ -54,11 +54,11 @@ class Secret(Section):
         try:
             return self._bytes(environ).decode()
         except KeyError as error:
-            needed = f"the secret from {self.source} needs it, see the [mail.password] table"
+            needed = f"campaign.toml reads the secret from {self.source}; set it, or name another place there"
             raise ConfigError(f"the environment variable {error.args[0]} is not set", needed) from None
         except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
             what = f"the secret from {self.source} cannot be read: {_fault(error)}"
-            raise ConfigError(what, "check the [mail.password] table") from None
+            raise ConfigError(what, "correct the place that campaign.toml names for it") from None
 
     def _bytes(self, environ: Mapping[str, str]) -> bytes:
         if self.env:

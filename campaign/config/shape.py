@@ -6,7 +6,6 @@ from typing import Any, TypeAlias, get_args, get_origin
 from pydantic import BaseModel
 
 from campaign.config.schema import Config
-from campaign.config.secret import Secret
 
 Key: TypeAlias = tuple[str, ...]  # ("mail", "password", "file"): the tables, then the key
 
@@ -40,5 +39,5 @@ def scalar_keys() -> Iterator[tuple[Key, Any]]:
             yield (name,), field.annotation
     for section, model in sections.items():
         for name, field in model.model_fields.items():
-            if get_origin(field.annotation) not in {tuple, Mapping} and Secret not in get_args(field.annotation):
+            if get_origin(field.annotation) not in {tuple, Mapping} and name not in dict(tables(model)):
                 yield (section, field.alias or name), field.annotation

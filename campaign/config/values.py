@@ -61,6 +61,19 @@ def _account_server(text: str) -> str:
     return text.rstrip("/")
 
 
+def _authority(text: str) -> str:
+    parts = urlsplit(text)
+    if f"https://{parts.hostname}{f':{parts.port}' if parts.port else ''}" != text.rstrip("/").lower():
+        raise ValueError("must be an https server such as https://login.microsoftonline.com")
+    return text.rstrip("/")
+
+
+def _tenant(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", text) or text.lower() in {"common", "organizations", "consumers"}:
+        raise ValueError(f"{text!r} is not a tenant: its domain, such as contoso.onmicrosoft.com, or its id")
+    return text
+
+
 def _host(text: str) -> str:
     try:
         ipaddress.ip_address(text)
@@ -148,6 +161,8 @@ MailboxOrNone = Annotated[str, AfterValidator(_mailbox_or_none)]
 RedirectUri = Annotated[str, AfterValidator(_redirect_uri)]
 LoopbackServer = Annotated[str, AfterValidator(_account_server)]
 LedgerUrl = Annotated[str, AfterValidator(_ledger_url)]
+Authority = Annotated[str, AfterValidator(_authority)]
+Tenant = Annotated[str, AfterValidator(_tenant)]
 Scope = Annotated[str, AfterValidator(_scope)]
 ZoneName = Annotated[str, AfterValidator(_timezone)]
 Window = Annotated[str, AfterValidator(_window)]
