@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "campaign"
 FLOORS = [
     ["errors"],
     ["model", "files", "bounded", "tls", "pace", "stopping"],
-    ["config", "words"],
+    ["config", "words", "https", "keys"],
     ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report"],
     ["given"],
     ["night"],

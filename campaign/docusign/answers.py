@@ -4,10 +4,10 @@ Only a definite answer counts. `consent_required` is read from exactly one shape
 `granted` from exactly one, because it stops mail; a refusal of the app stops the run; all else is unknown.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from campaign.https import json_object
 from campaign.model import Status
 
 # Errors that are equal for every user, and where to look. Source: Docusign's developer FAQ, JWT section.
@@ -44,7 +44,7 @@ def interpret(code: int, body: bytes) -> Answer:
         return Answer(
             Status.UNKNOWN, f"HTTP {code}", "the answer is a redirect: check the network between this machine and Docusign"
         )
-    content = _json_object(body)
+    content = json_object(body)
     if content is None:
         return Answer(
             Status.UNKNOWN,
@@ -81,23 +81,3 @@ def _word(value: object) -> str:
     """An OAuth error code, lower case; "" for anything that is none, so that no foreign text gets further."""
     word = value.strip().lower() if isinstance(value, str) else ""
     return word if 0 < len(word) <= 40 and word.replace("_", "").isascii() and word.replace("_", "").isalnum() else ""  # noqa: PLR2004
-
-
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    """Parse strictly: UTF-8, one object, no key twice, no NaN. Nothing here is a number, so a float will do for a huge one."""
-    try:
-        content = json.loads(body.decode(), object_pairs_hook=_without_doubles, parse_int=float, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a key stands twice")
-    return content
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)

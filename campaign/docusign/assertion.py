@@ -4,16 +4,14 @@ from datetime import datetime
 from pathlib import Path
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from campaign.config import Docusign
 from campaign.errors import ConfigError
 from campaign.files import read_private
+from campaign.keys import rsa_key
 
 _SLACK = 300  # seconds that our clock may differ from Docusign's, either way
-_SMALLEST_KEY = 2048  # bits
 
 
 class Signer:
@@ -44,16 +42,4 @@ def load_key(path: Path) -> RSAPrivateKey:
         raise ConfigError(f"{path} holds a public key", advice)
     if b"-----\\n" in pem:
         raise ConfigError(f"{path} has its line breaks written as \\n", advice)
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except TypeError:
-        raise ConfigError(
-            f"{path} is encrypted with a passphrase", f"decrypt it: openssl rsa -in {path} -out plain.pem"
-        ) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError(f"{path} holds no private key that can be read", advice) from None
-    if not isinstance(key, RSAPrivateKey):
-        raise ConfigError(f"{path} holds a key that is not RSA", advice)
-    if key.key_size < _SMALLEST_KEY:
-        raise ConfigError(f"{path} holds an RSA key of {key.key_size} bits; at least {_SMALLEST_KEY} are needed", advice)
-    return key
+    return rsa_key(pem, path, advice)

@@ -14,8 +14,9 @@ from requests.structures import CaseInsensitiveDict
 from campaign.config import Docusign
 from campaign.docusign.answers import Answer, interpret
 from campaign.docusign.assertion import Signer
-from campaign.docusign.wire import BadCertificate, NoAnswer, TokenEndpoint
+from campaign.docusign.wire import TokenEndpoint
 from campaign.errors import DocusignRefused, DocusignUnreachable
+from campaign.https import BadCertificate, NoAnswer
 from campaign.model import Finding, Status
 from campaign.pace import Pace
 
