@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import socket
 import ssl
 import threading
@@ -17,6 +18,8 @@ _ANSWERS = {
     "HELO": "250 relay.test",
     "STARTTLS": "220 2.0.0 go ahead",
     "AUTH": "235 2.7.0 welcome",
+    "challenge": "334 " + base64.b64encode(b'{"status":"400","schemes":"Bearer","scope":"https://mail.example/"}').decode(),
+    "refusal": "535 5.7.3 Authentication unsuccessful",
     "MAIL": "250 2.1.0 sender ok",
     "RCPT": "250 2.1.5 recipient ok",
     "DATA": "354 go ahead",
@@ -35,6 +38,7 @@ class Accepted:
     recipient: str
     data: str  # as it was before dot-stuffing, a character a byte
     last_piece: str  # what the read that brought the final dot brought: over TLS the client's last write
+    parameters: str = ""  # of MAIL FROM and of RCPT TO
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,8 @@ class Relay:
 
     It takes every message, unless `relay.at(phase, action, ...)` says otherwise, before or during the conversation.
 
-    Phases: connect, TLS (the handshake), EHLO, HELO, STARTTLS, AUTH, MAIL, RCPT, DATA, body (once some of it came), dot,
-    RSET, NOOP, QUIT. Actions:
+    Phases: connect, TLS (the handshake), EHLO, HELO, STARTTLS, AUTH, challenge (the 334 that tells why a token is not
+    taken), refusal (the 535 after it), MAIL, RCPT, DATA, body (once some of it came), dot, RSET, NOOP, QUIT. Actions:
 
         "450 4.2.0 later"   this reply instead (all that begins with a digit), also of several lines; after a 2yz or 3yz
                             it goes on as usual, after a 421 it closes
@@ -70,9 +74,10 @@ class Relay:
     A rule holds for all, or for the `message`-th transaction (from 1, counted at MAIL over all connections), the `nth` of
     its connection, the `connection`-th connection, one `recipient`. The first rule that fits decides.
 
-    `tls` is a server-side context: STARTTLS is offered, or TLS comes first with `implicit`. `login` is (user, password):
-    then AUTH is offered and mail refused without it. `log` names a file: each message becomes a line of JSON there, synced
-    to the disk before the answer goes out; `Relay.logged(path)` reads it.
+    `tls` is a server-side context: STARTTLS is offered, or TLS comes first with `implicit`. `login` is (user, password),
+    with XOAUTH2 (user, token): then AUTH is offered by `mechanisms` and mail refused without it. With "DSN" in `offers` the
+    parameters of RFC 3461 are taken, else refused. `log` names a file: each message becomes a line of JSON there, synced to
+    the disk before the answer goes out; `Relay.logged(path)` reads it.
 
     Seen: `accepted`, `connections`, `commands` (each with whether TLS was on), `auth_attempts`, `auth_in_clear`.
     """
@@ -131,6 +136,10 @@ class Relay:
             raise ValueError(f"no such action: {action}")
         self._rules.append(_Rule(phase, action, message, nth, connection, recipient))
         return self
+
+    def heal(self) -> None:
+        """Forget all rules: from now on it takes everything."""
+        self._rules.clear()
 
     @property
     def auth_attempts(self) -> int:
@@ -193,6 +202,7 @@ class _Conversation(threading.Thread):
         self.transactions = 0
         self.envelope_from = ""
         self.recipient = ""
+        self.parameters = ""
         self._signed_in = relay.login is None
         self._buffer = b""
         self._handlers = {
@@ -250,6 +260,9 @@ class _Conversation(threading.Thread):
             self._signed_in = self._answer("AUTH")
             return
         _, mechanism, *initial = line.split()
+        if mechanism.upper() == "XOAUTH2":
+            self._xoauth2(*initial)
+            return
         words = [*initial]
         for prompt in ["VXNlcm5hbWU6", "UGFzc3dvcmQ6"] if mechanism.upper() == "LOGIN" else []:
             self._send(f"334 {prompt}")
@@ -258,16 +271,31 @@ class _Conversation(threading.Thread):
         self._signed_in = given == "\0".join(self.relay.login or ()).encode()
         self._send(_ANSWERS["AUTH"] if self._signed_in else "535 5.7.8 wrong user name or password")
 
+    def _xoauth2(self, initial: str) -> None:
+        user, token = self.relay.login or ("", "")
+        if base64.b64decode(initial) == f"user={user}\1auth=Bearer {token}\1\1".encode():
+            self._signed_in = self._answer("AUTH")
+        elif self._answer("challenge"):
+            self.relay.commands.append((self.sock is not self.plain, self._line() or "(an empty line)"))
+            self._answer("refusal")
+
     def _mail(self, line: str) -> None:
         with self.relay.lock:
             self.relay.messages += 1
         self.transactions += 1
-        self.envelope_from, self.recipient = line.partition("<")[2].partition(">")[0], ""
-        self._answer("MAIL", "" if self._signed_in else "530 5.7.0 authentication required")
+        self.envelope_from, self.recipient, self.parameters = line.partition("<")[2].partition(">")[0], "", ""
+        self._answer("MAIL", self._heard(line) if self._signed_in else "530 5.7.0 authentication required")
 
     def _rcpt(self, line: str) -> None:
         self.recipient = line.partition("<")[2].partition(">")[0]
-        self._answer("RCPT")
+        self._answer("RCPT", self._heard(line))
+
+    def _heard(self, line: str) -> str:
+        """Note the parameters; the refusal of those that were not offered, "" = none."""
+        said = line.partition(">")[2]
+        self.parameters += said
+        asks_for_reports = re.search(r" (RET|ENVID|NOTIFY|ORCPT)=", said)
+        return "555 5.5.4 unsupported parameter" if asks_for_reports and "DSN" not in self.relay.offers else ""
 
     def _data(self, _: str) -> None:
         if not self._answer("DATA"):
@@ -279,7 +307,8 @@ class _Conversation(threading.Thread):
             raw += piece
         body, _end, self._buffer = raw.partition(b"\r\n.\r\n")
         data = (body + b"\r\n").replace(b"\r\n.", b"\r\n")[2:].decode("latin-1")
-        self._close_message(Accepted(self.envelope_from, self.recipient, data, piece.decode("latin-1")))
+        last_piece = piece.decode("latin-1")
+        self._close_message(Accepted(self.envelope_from, self.recipient, data, last_piece, self.parameters.strip()))
 
     def _close_message(self, message: Accepted) -> None:
         action = self.relay.action("dot", self)

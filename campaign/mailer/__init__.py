@@ -6,22 +6,23 @@ import time
 from types import TracebackType
 from typing import Self
 
-from campaign.errors import ConfigError, RelayRefused, RelayUnreachable
-from campaign.mailer.replies import Reply
-from campaign.mailer.route import Route
-from campaign.mailer.wire import Connection, Phase, refused, words
+from campaign.errors import ConfigError, RelayUnreachable
+from campaign.mailer.conversation import Phase, refused, words
+from campaign.mailer.parameters import mail_parameters, rcpt_parameters
+from campaign.mailer.replies import DONE, REFUSED, Reply
+from campaign.mailer.route import Route, TokenSource
+from campaign.mailer.wire import Connection
 from campaign.model import Delivery, Outcome, printable
 
-__all__ = ["Mailer", "Route"]
+__all__ = ["Mailer", "Route", "TokenSource"]
 
 _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f]+@[^\s<>@\x00-\x20\x7f]+")
 _BACK_OFF = (1.0, 5.0)  # seconds before the second and the third attempt to connect
 _FRESH = 1.0  # seconds of silence after which the connection is tried before it is relied on
-_DONE, _LATER, _REFUSED = 2, 4, 5  # first digits of a reply
 
 
 class Mailer:
-    """Sends messages over one connection at a time, which it opens, tries, recycles and closes. Of one thread only.
+    """Sends messages over one connection at a time, which it opens, tries, recycles and closes. For one thread at a time.
 
     `recycle_after` messages or `idle` seconds end a connection; whatever is not a clean 2yz ends it too. `stop`, once set,
     cuts short the pauses (`back_off`, seconds) between attempts to connect. Raises ConfigError and ValueError when made.
@@ -59,7 +60,8 @@ class Mailer:
     def ready(self) -> None:
         """See to it that a message can be handed over: connected, verified, signed in.
 
-        Raises RelayUnreachable after three attempts, or at once where the relay is not to be trusted; RelayRefused at once.
+        Raises RelayUnreachable after three attempts, or at once where the relay is not to be trusted; RelayRefused at once, as
+        RelayBusy where a pause may help; ConfigError where a password or token cannot be had.
         """
         if self._connection and self._worn_out():
             self.close()
@@ -70,15 +72,22 @@ class Mailer:
             self._connection = self._connect()
             self._sent, self._used = 0, time.monotonic()
 
-    def send(self, data: bytes, recipient: str) -> Delivery:
+    @property
+    def eight_bit(self) -> bool:
+        """Whether the relay takes text that is not ASCII as it is (8BITMIME, RFC 6152); known once the mailer is `ready`."""
+        return self._connection is not None and self._connection.has_extn("8bitmime")
+
+    def send(self, data: bytes, recipient: str, *, envelope_id: str = "") -> Delivery:
         """Hand over one message, its lines ended by CRLF, to one recipient; `ready` comes before.
 
-        Raises RelayRefused when the relay refuses us and not the recipient: then the message was definitely not sent.
+        A relay that can is asked to report a failure, under `envelope_id` if that is ASCII and at most 100 characters long.
+        Raises RelayRefused when the relay refuses us and not the recipient, then the message was definitely not sent: as
+        RelayBusy it may be sent again after a pause, as DomainRefused those of other domains may be.
         Raises ValueError, before anything is sent, for what no caller should pass.
         """
         _check(data, recipient)
         connection, used_before = self._open_connection(), self._sent > 0
-        delivery = self._transact(connection, data, recipient)
+        delivery = self._transact(connection, data, recipient, envelope_id)
         if not (used_before and delivery.outcome is Outcome.DEFERRED and connection.phase is Phase.MAIL):
             return delivery
         # Some relays end a connection after so many messages by refusing the next one's first command.
@@ -86,7 +95,7 @@ class Mailer:
             self.ready()
         except (RelayUnreachable, ConfigError) as error:
             return Delivery(Outcome.DEFERRED, printable(str(error)))
-        return self._transact(self._open_connection(), data, recipient)
+        return self._transact(self._open_connection(), data, recipient, envelope_id)
 
     def close(self) -> None:
         """Take leave of the relay. The mailer can be made `ready` again."""
@@ -124,13 +133,14 @@ class Mailer:
             raise ValueError("ready() comes before send()")
         return self._connection
 
-    def _transact(self, connection: Connection, data: bytes, recipient: str) -> Delivery:
+    def _transact(self, connection: Connection, data: bytes, recipient: str, envelope_id: str) -> Delivery:
         if not (recipient.isascii() or connection.has_extn("smtputf8")):
             return Delivery(Outcome.REJECTED, "not sent: this address needs SMTPUTF8, which the relay does not offer")
         self._connection = None  # put back only after a clean end
         try:
-            options = _options(connection, data, recipient)
-            delivery = _judge(connection, connection.hand_over(data, self._envelope_from, recipient, options))
+            options, rcpt_options = mail_parameters(connection, data, recipient, envelope_id), rcpt_parameters(connection)
+            reply = connection.hand_over(data, self._envelope_from, recipient, options, rcpt_options=rcpt_options)
+            delivery = _judge(connection, reply, recipient)
             if delivery.outcome is Outcome.ACCEPTED:
                 self._connection, self._sent, self._used = connection, self._sent + 1, time.monotonic()
         except OSError as error:
@@ -142,29 +152,15 @@ class Mailer:
         return delivery
 
 
-def _judge(connection: Connection, reply: Reply) -> Delivery:
-    """What became of the message by the reply at which it ended. Raises RelayRefused for a 5yz that blames us."""
-    sent = connection.phase is Phase.DOT
-    if reply.kind == _REFUSED:
-        if connection.phase is Phase.MAIL or not reply.blames_recipient:
-            raise refused(connection, reply)
+def _judge(connection: Connection, reply: Reply, recipient: str) -> Delivery:
+    """What became of the message by the reply at which it ended. Raises RelayRefused for what blames us."""
+    if reply.blames_recipient and connection.phase is not Phase.MAIL:
         return Delivery(Outcome.REJECTED, str(reply))
-    if sent and reply.kind == _DONE:
-        return Delivery(Outcome.ACCEPTED, str(reply))
-    unclear = sent and reply.kind != _LATER
-    return Delivery(Outcome.UNKNOWN if unclear else Outcome.DEFERRED, str(reply))
-
-
-def _options(connection: Connection, data: bytes, recipient: str) -> str:
-    """What MAIL FROM says of the message. Raises RelayRefused for a relay that would garble it."""
-    options = [f"SIZE={len(data)}"] if connection.has_extn("size") else []
-    if not data.isascii():
-        if not connection.has_extn("8bitmime"):
-            raise RelayRefused(f"{connection.route} offers no 8BITMIME, and the message is not ASCII", "use another relay")
-        options.append("BODY=8BITMIME")
-    if not recipient.isascii():
-        options.append("SMTPUTF8")
-    return "".join(f" {option}" for option in options)
+    if reply.limits_us or (reply.kind == REFUSED and not reply.deferred):
+        raise refused(connection, reply, recipient if connection.phase is not Phase.MAIL else "")
+    if connection.phase is not Phase.DOT or reply.deferred:
+        return Delivery(Outcome.DEFERRED, str(reply))
+    return Delivery(Outcome.ACCEPTED if reply.kind == DONE else Outcome.UNKNOWN, str(reply))
 
 
 def _check(data: bytes, recipient: str) -> None:

@@ -4,18 +4,29 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from campaign.config.values import is_loopback
 from campaign.errors import ConfigError
 from campaign.tls import verifying_context
 
 
+class TokenSource(Protocol):
+    """Where the access tokens for XOAUTH2 come from; several mailers may ask at once, each from a thread of its own."""
+
+    def __call__(self, *, fresh: bool = False) -> str:
+        """A token that is valid for now; `fresh` = a new one, for the relay did not take the last.
+
+        Raises ConfigError, RelayRefused or RelayUnreachable where there is none to be had; no message holds a secret.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """How the relay is reached. Times are seconds, each for one whole step.
 
-    `ca_file` replaces the system's certificate authorities. `password` is asked once for each connection.
+    `ca_file` replaces the system's certificate authorities. `password` or, where there are any, `tokens` is asked once for
+    each connection.
     """
 
     host: str
@@ -23,6 +34,7 @@ class Route:
     security: Literal["starttls", "tls", "none"]
     username: str = ""  # "" = no sign-in
     password: Callable[[], str] = field(default=str, repr=False)
+    tokens: TokenSource | None = field(default=None, repr=False)
     ca_file: Path | None = None
     timeout: float = 60
     final_timeout: float = 600  # of the answer to the final dot
