@@ -1,9 +1,11 @@
 """The exact message that a user would get, to look at or to send to oneself."""
 
+from collections.abc import Callable
 from datetime import datetime
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -12,35 +14,42 @@ from campaign.errors import RelayRefused, UsageError
 from campaign.explaining import one_of
 from campaign.files import replaced
 from campaign.given import Means, composer, mailer, message_id, read_roster
-from campaign.message import freeze
-from campaign.model import Outcome, address_key
+from campaign.message import freeze, mark_as_test
+from campaign.model import ESCALATION, Outcome, User, address_key
 
-_STEPS = {"invite": 1, "reminder": 2}
+Preview: TypeAlias = Callable[..., EmailMessage]  # `preview(eight_bit=True)`: the message for a relay that takes such
+_STEPS = {"invite": 1, "reminder": 2, "escalation": ESCALATION}
 
 
-def preview(config: Config, user: str, template: str, now: datetime) -> EmailMessage:
-    """Compose without recording anything. Raises UsageError for an unknown user or template."""
+def preview(config: Config, user: str, template: str, now: datetime) -> Preview:
+    """Check that the message can be composed, and give what composes it; nothing is recorded.
+
+    Raises UsageError for an unknown user or template, and for an escalation where the roster names no manager.
+    """
     if template not in _STEPS:
         raise UsageError(f"there is no template {template!r}", f"give one of: {', '.join(_STEPS)}")
-    users = {u.user_id: u for u in read_roster(config).users}
-    wanted = address_key(user)
-    found = users[one_of([u.user_id for u in users.values() if wanted in {u.user_id, u.address}], user)]
-    step = _STEPS[template]
-    return composer(config).compose(found, step, message_id=message_id(config, step), date=now, first_sent=now)
+    step, found = _STEPS[template], _user(config, user)
+    if step == ESCALATION and not found.manager_email:
+        raise UsageError(f"the roster names no manager of {found.email}", "fill in manager_email, or choose another user")
+    messages = config.policy.escalate_after if step == ESCALATION else step - 1
+    of = composer(config)
+    of.check(found, step, first_sent=now, messages=messages)
+    return partial(of.compose, found, step, message_id=message_id(config, step), date=now, first_sent=now, messages=messages)
 
 
-def text(message: EmailMessage) -> str:
+def text(preview: Preview) -> str:
     """Headers that a reader sees, and the text part."""
+    message = preview()
     headers = "\n".join(f"{name}: {message[name]}" for name in ("From", "To", "Reply-To", "Subject", "Date") if message[name])
     return f"{headers}\n\n{_part(message, 'plain')}"
 
 
-def save(message: EmailMessage, path: Path) -> None:
+def save(preview: Preview, path: Path) -> None:
     """Write `.eml`, `.html` or `.txt`, by the file's ending. Raises UsageError for any other, OSError for a bad place."""
     contents = {
-        ".eml": lambda: freeze(message),
-        ".html": lambda: _part(message, "html").encode(),
-        ".txt": lambda: text(message).encode(),
+        ".eml": lambda: freeze(preview(eight_bit=True)),  # nearly every relay offers 8BITMIME
+        ".html": lambda: _part(preview(), "html").encode(),
+        ".txt": lambda: text(preview).encode(),
     }
     if path.suffix not in contents:
         raise UsageError(f"{path} should end in .eml, .html or .txt", "the ending says what is written")
@@ -48,17 +57,17 @@ def save(message: EmailMessage, path: Path) -> None:
         draft.write_bytes(contents[path.suffix]())
 
 
-def send_test(config: Config, means: Means, message: EmailMessage, to: str) -> str:
+def send_test(config: Config, means: Means, preview: Preview, to: str) -> str:
     """Send the message to another address, marked as a test; return what the relay said. Nothing is recorded.
 
     Raises UsageError for an address that must not be mailed, RelayRefused or RelayUnreachable where it was not accepted.
     """
     recipient = _recipient(config, to)
-    message.replace_header("Subject", f"[Test] {message['Subject']}")
-    message.replace_header("To", recipient)
     relay = mailer(config, means)
     try:
         relay.ready()
+        message = preview(eight_bit=relay.eight_bit)
+        mark_as_test(message, recipient)
         delivery = relay.send(freeze(message), recipient)
     finally:
         relay.close()
@@ -66,6 +75,13 @@ def send_test(config: Config, means: Means, message: EmailMessage, to: str) -> s
         what = f"{config.mail.host}:{config.mail.port} did not accept the test to {to}: {delivery.outcome}: {delivery.reply}"
         raise RelayRefused(what, "look into the relay's log, or try again later")
     return f"sent to {to} as a test: {delivery.reply}"
+
+
+def _user(config: Config, user: str) -> User:
+    """Whom a user id or an address means. Raises UsageError where it is nobody, or several."""
+    users = {u.user_id: u for u in read_roster(config).users}
+    wanted = address_key(user)
+    return users[one_of([u.user_id for u in users.values() if wanted in {u.user_id, u.address}], user)]
 
 
 def _recipient(config: Config, to: str) -> str:

@@ -123,7 +123,11 @@ def test_what_ships_is_found() -> None:
 def test_a_working_folder_has_all_that_a_first_plan_needs(tmp_path: Path) -> None:
     written = [path.relative_to(tmp_path / "work").as_posix() for path, new in lay_out(tmp_path / "work") if new]
 
-    parts = [f"templates/{kind}/{part}" for kind in ("invite", "reminder") for part in ("body.html", "body.txt", "subject.txt")]
+    parts = [
+        f"templates/{kind}/{part}"
+        for kind in ("escalation", "invite", "reminder")
+        for part in ("body.html", "body.txt", "subject.txt")
+    ]
     assert written == ["campaign.toml", "roster.csv", *parts, "templates/style.css"]
 
 

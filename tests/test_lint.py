@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from campaign.message.lint import Rules, audit_html, audit_line, audit_text
@@ -74,6 +76,14 @@ def test_ordinary_words_are_no_links(words: str) -> None:
 def test_a_long_text_is_read_in_linear_time() -> None:
     for text_ in ("a" * 200_000, "a." * 100_000, "-." * 100_000, "w" * 100_000 + "ww.", "a.b/" * 50_000):
         assert len(list(audit_line(text_, RULES))) <= 1
+
+
+def test_a_mail_that_asks_nobody_for_consent_needs_no_consent_url_and_may_link_nowhere_else() -> None:
+    rules = replace(RULES, asks=False)
+
+    assert [*audit_text("Hello\n", rules), *audit_html("<p>Hello</p>", rules)] == []
+    assert len(list(audit_text("https://evil.example/\n", rules))) == 1
+    assert len(list(audit_html('<a href="https://evil.example/">Hello</a>', rules))) == 1
 
 
 def test_the_html_must_show_the_consent_url() -> None:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from campaign.errors import ConfigError, ExitCode, Interrupted, TemplateError
 from campaign.files import shipped
-from campaign.message import Composer, freeze, new_message_id
-from campaign.model import User
+from campaign.message import Composer, freeze, mark_as_test, new_message_id
+from campaign.model import ESCALATION, User
 
 URL = (
     "https://account-d.docusign.com/oauth/auth?response_type=code&scope=signature%20impersonation"
@@ -56,17 +56,18 @@ def composer(**facts: Any) -> Composer:
     return Composer(**{**FACTS, **facts})
 
 
-def with_templates(folder: Path, **files: str) -> Composer:
-    """A campaign whose operator has written some templates: `text`, `html` or `subject` of the invitation."""
+def with_templates(folder: Path, kind: str = "invite", **files: str) -> Composer:
+    """A campaign whose operator has written some templates: `text`, `html` or `subject`, of the invitation or another `kind`."""
     names = {"text": "body.txt", "html": "body.html", "subject": "subject.txt"}
-    (folder / "invite").mkdir(parents=True, exist_ok=True)
+    (folder / kind).mkdir(parents=True, exist_ok=True)
     for part, source in files.items():
-        (folder / "invite" / names[part]).write_text(source, encoding="utf-8")
+        (folder / kind / names[part]).write_text(source, encoding="utf-8")
     return composer(directory=folder)
 
 
-def wire(of: Composer, to: User, step: int = 1) -> bytes:
-    return freeze(of.compose(to, step, message_id=MESSAGE_ID, date=DATE, first_sent=FIRST))
+def wire(of: Composer, to: User, step: int = 1, *, messages: int = 0, eight_bit: bool = False) -> bytes:
+    message = of.compose(to, step, message_id=MESSAGE_ID, date=DATE, first_sent=FIRST, messages=messages, eight_bit=eight_bit)
+    return freeze(message)
 
 
 def parsed(frozen: bytes) -> EmailMessage:
@@ -93,10 +94,10 @@ def refusal(of: Composer, to: User | None = None, step: int = 1) -> str:
     return str(raised.value)
 
 
-def assert_safe_on_the_wire(frozen: bytes) -> None:
+def assert_safe_on_the_wire(frozen: bytes, *, eight_bit: bool = False) -> None:
     lines = frozen.split(b"\r\n")
 
-    assert frozen.isascii()
+    assert frozen.isascii() or eight_bit
     assert frozen.endswith(b"\r\n")
     assert not any(b"\r" in line or b"\n" in line for line in lines)
     assert max(map(len, lines)) <= 998
@@ -246,6 +247,23 @@ def test_any_name_comes_back_to_the_letter(name: str) -> None:
     assert URL in body(message, "plain").split("\n")
 
 
+@pytest.fixture(scope="module")
+def quoting(tmp_path_factory: pytest.TempPathFactory) -> Composer:
+    """A campaign whose mails show a column of the roster as it is."""
+    return with_templates(tmp_path_factory.mktemp("quoting"), text=TEXT.format("|{{ user.department }}|"))
+
+
+@given(cell=st.text(max_size=300), eight_bit=st.booleans())
+def test_no_column_whatever_is_changed_on_the_way(quoting: Composer, cell: str, eight_bit: bool) -> None:
+    try:
+        frozen = wire(quoting, user(department=cell), eight_bit=eight_bit)
+    except TemplateError:
+        return
+
+    assert_safe_on_the_wire(frozen, eight_bit=eight_bit)
+    assert body(parsed(frozen), "plain") == f"|{cell}|\n\n{URL}\n".replace("\r\n", "\n").replace("\r", "\n")
+
+
 @given(st.text(max_size=300))
 def test_no_name_whatever_adds_a_header_or_a_recipient(name: str) -> None:
     try:
@@ -272,11 +290,20 @@ def test_a_huge_name_is_left_out() -> None:
 def test_a_mailbox_beyond_ascii_is_written_as_it_is_and_nothing_else() -> None:
     frozen = wire(composer(), user("Zoë", email="zoë@example.com", recipient="zoë@example.com"))
 
-    assert "<zoë@example.com>".encode() in frozen
+    assert b"\r\nTo: =?utf-8?B?Wm/Dqw==?= <zo\xc3\xab@example.com>\r\n" in frozen
     assert frozen.replace("<zoë@example.com>".encode(), b"").isascii()
+    assert_safe_on_the_wire(frozen, eight_bit=True)
+    assert email.message_from_string(frozen.decode(), policy=email.policy.default)["To"] == "Zoë <zoë@example.com>"
 
 
-@pytest.mark.parametrize("recipient", ["ada", "a@b, c@d", "Ada <a@b>", "a@b\r\nBcc: c@d", "", "a@b@c"])
+def test_a_header_line_is_counted_in_octets() -> None:
+    far = f"{'é' * 600}@example.com"
+
+    with pytest.raises(ValueError, match="To cannot be"):
+        wire(composer(), user(recipient=far))
+
+
+@pytest.mark.parametrize("recipient", ["ada", "a@b, c@d", "Ada <a@b>", "a@b\r\nBcc: c@d", "", "a@b@c", "a\0@b", "a\x1bé@b"])
 def test_what_is_no_recipient_is_not_written(recipient: str) -> None:
     with pytest.raises(ValueError):
         wire(composer(), user(recipient=recipient))
@@ -343,10 +370,11 @@ NASTY_TEXT = (
 )
 
 
+@pytest.mark.parametrize("eight_bit", [True, False])
 @pytest.mark.parametrize("nasty", [NASTY_TEXT, NASTY_TEXT.encode("ascii", "ignore").decode(), "short\n.\nFrom here\n blanks \n"])
-def test_the_bytes_decode_to_exactly_what_was_rendered(tmp_path: Path, nasty: str) -> None:
+def test_the_bytes_decode_to_exactly_what_was_rendered(tmp_path: Path, nasty: str, eight_bit: bool) -> None:
     of = with_templates(tmp_path, text="{{ row['x'] }}\n\n{{ consent_url }}\n", html=HTML.format("<pre>{{ row['x'] }}</pre>"))
-    frozen = wire(of, user(header=("x",), cells=(nasty,)))
+    frozen = wire(of, user(header=("x",), cells=(nasty,)), eight_bit=eight_bit)
 
     assert_safe_on_the_wire(frozen)
     assert body(parsed(frozen), "plain") == f"{nasty}\n\n{URL}\n"
@@ -372,8 +400,47 @@ def test_a_line_of_998_is_kept_and_one_of_999_is_encoded(tmp_path: Path) -> None
     assert_safe_on_the_wire(encoded)
 
 
-def test_the_same_arguments_give_the_same_bytes() -> None:
-    assert wire(composer(), user("Zoë")) == wire(composer(), user("Zoë"))
+@pytest.mark.parametrize(("kept", "encoded"), [("é" * 499, "é" * 499 + "x"), ("é", "é\x1b"), ("é" + "x" * 996, "é" + "x" * 997)])
+def test_eight_bits_have_the_same_bounds_counted_in_octets(tmp_path: Path, kept: str, encoded: str) -> None:
+    of = with_templates(tmp_path, text=TEXT.format("{{ user.department }}"))
+    as_it_is, otherwise = (wire(of, user(department=line), eight_bit=True) for line in (kept, encoded))
+
+    assert f"\r\n{kept}\r\n".encode() in as_it_is
+    assert otherwise.isascii()
+    assert_safe_on_the_wire(as_it_is, eight_bit=True)
+    assert_safe_on_the_wire(otherwise)
+
+
+def test_a_relay_that_takes_eight_bits_gets_the_url_whole_in_a_mail_beyond_ascii() -> None:
+    frozen = wire(composer(), user("Zoë"), eight_bit=True)
+    message = parsed(frozen)
+    encodings = [part["Content-Transfer-Encoding"] for part in message.walk()]
+
+    assert_safe_on_the_wire(frozen, eight_bit=True)
+    assert f"\r\n{URL}\r\n".encode() in frozen
+    assert b"\r\nHello Zo\xc3\xab,\r\n" in frozen
+    assert encodings == ["8bit", "8bit", "quoted-printable"]
+    assert "Hello Zoë," in body(message, "html")
+
+
+def test_any_other_relay_gets_seven_bits() -> None:
+    frozen = wire(composer(), user("Zoë"))
+
+    assert_safe_on_the_wire(frozen)
+    assert [part["Content-Transfer-Encoding"] for part in parsed(frozen).walk()] == [None, "quoted-printable", "quoted-printable"]
+    assert body(parsed(frozen), "plain") == body(parsed(wire(composer(), user("Zoë"), eight_bit=True)), "plain")
+
+
+def test_an_ascii_mail_is_the_same_for_every_relay() -> None:
+    frozen = wire(composer(), user(), eight_bit=True)
+
+    assert frozen == wire(composer(), user())
+    assert [part["Content-Transfer-Encoding"] for part in parsed(frozen).walk()] == [None, "7bit", "7bit"]
+
+
+@pytest.mark.parametrize("eight_bit", [True, False])
+def test_the_same_arguments_give_the_same_bytes(eight_bit: bool) -> None:
+    assert wire(composer(), user("Zoë"), eight_bit=eight_bit) == wire(composer(), user("Zoë"), eight_bit=eight_bit)
 
 
 def test_another_message_id_gives_another_boundary() -> None:
@@ -392,13 +459,106 @@ def test_a_message_id_is_unguessable_and_says_nothing_of_the_user() -> None:
         assert len(bytes.fromhex(random)) == 16
 
 
-def test_a_frozen_message_can_still_be_marked_as_a_test() -> None:
-    message = composer().compose(user(), 1, message_id=MESSAGE_ID, date=DATE)
-    message.replace_header("Subject", f"[Tést] {message['Subject']}")
+def test_a_message_can_be_marked_as_a_test_for_somebody_else(tmp_path: Path) -> None:
+    of = with_templates(tmp_path, subject="Zustimmung für Größeres")
+    message = of.compose(user("Zoë", recipient="zoë@example.com"), 1, message_id=MESSAGE_ID, date=DATE)
+    mark_as_test(message, "me@example.com")
     frozen = freeze(message)
 
     assert_safe_on_the_wire(frozen)
-    assert parsed(frozen)["Subject"] == "[Tést] Docusign: your consent for Contract Sender"
+    assert parsed(frozen)["Subject"] == "[Test] Zustimmung für Größeres"
+    assert recipients(frozen) == [("", "me@example.com")]
+
+
+# --- the mail to a manager
+
+
+def manager_of(name: str = "Grace Hopper", **fields: Any) -> User:
+    """Somebody who has a manager."""
+    return user(
+        name, **{"email": "grace@example.com", "recipient": "grace@example.com", "manager_email": "boss@example.com", **fields}
+    )
+
+
+def test_the_manager_is_told_who_was_asked_for_what_since_when_and_how_often() -> None:
+    message = parsed(wire(composer(), manager_of(), ESCALATION, messages=4))
+
+    for part in (body(message, "plain"), body(message, "html")):
+        for fact in (
+            "Grace Hopper",
+            "grace@example.com",
+            "Contract Sender",
+            "4 November 2026",
+            "4 times",
+            "helpdesk@example.com",
+        ):
+            assert fact in part
+
+
+def test_the_mail_to_the_manager_goes_to_a_bare_address_and_greets_nobody_by_name() -> None:
+    frozen = wire(composer(), manager_of(), ESCALATION)
+
+    assert b"\r\nTo: boss@example.com\r\n" in frozen
+    assert body(parsed(frozen), "plain").startswith("Hello,\n")
+    assert "<p>Hello,</p>" in re.sub(' style="[^"]*"', "", body(parsed(frozen), "html"))
+
+
+def test_a_managers_template_knows_no_name_to_greet_with(tmp_path: Path) -> None:
+    of = with_templates(tmp_path, "escalation", text="Hello{{ greeting_name }}, please remind {{ full_name }}")
+
+    assert body(parsed(wire(of, manager_of(), ESCALATION)), "plain") == "Hello, please remind Grace Hopper\n"
+
+
+def test_the_mail_to_the_manager_holds_no_way_to_consent() -> None:
+    frozen = wire(composer(), manager_of(), ESCALATION)
+    message = parsed(frozen)
+
+    for part in (body(message, "plain"), body(message, "html")):
+        assert "://" not in part
+        assert "docusign.com" not in part
+    assert re.findall("href=.([^'\"]+)", body(message, "html")) == ["mailto:helpdesk@example.com"]
+
+
+@pytest.mark.parametrize(("first_sent", "messages"), [(None, 0), (FIRST, 0), (FIRST, 1), (None, 3)])
+def test_the_mail_to_the_manager_does_without_date_and_number(first_sent: datetime | None, messages: int) -> None:
+    of = COMPOSER.compose(manager_of(), ESCALATION, message_id=MESSAGE_ID, date=DATE, first_sent=first_sent, messages=messages)
+    text = body(of, "plain")
+
+    assert ("4 November 2026." in text) == bool(first_sent)
+    assert ("asked for it before." in text) == (not first_sent)
+    assert "times" not in text
+
+
+@pytest.mark.parametrize("name", ["", "www.evil.example", "boss@evil.example", "N" * 5000])
+def test_a_name_that_is_none_is_not_shown_to_the_manager(name: str) -> None:
+    text = body(parsed(wire(composer(), manager_of(name), ESCALATION)), "plain")
+
+    assert "the manager of\n\n  grace@example.com\n" in text
+
+
+def test_without_a_manager_there_is_nobody_to_write_to() -> None:
+    COMPOSER.check(user(), ESCALATION)
+
+    with pytest.raises(ValueError, match="recipient"):
+        wire(COMPOSER, user(), ESCALATION)
+
+
+def test_a_managers_mailbox_beyond_ascii_is_written_as_it_is() -> None:
+    assert "\r\nTo: bøss@example.com\r\n".encode() in wire(COMPOSER, manager_of(manager_email="bøss@example.com"), ESCALATION)
+
+
+def test_an_operators_mail_to_the_manager_needs_no_link_but_may_have_no_foreign_one(tmp_path: Path) -> None:
+    plain = with_templates(tmp_path, "escalation", text="Please remind {{ user.email }}.\n", html="<p>Please remind.</p>")
+    plain.check(manager_of(), ESCALATION)
+    linked = {
+        "text": with_templates(tmp_path / "text", "escalation", text="See https://evil.example/"),
+        "html": with_templates(tmp_path / "html", "escalation", html='<a href="https://evil.example/">https://evil.example/</a>'),
+        "subject": with_templates(tmp_path / "subject", "escalation", subject="See www.evil.example"),
+    }
+
+    for of in linked.values():
+        assert "/escalation/" in refusal(of, manager_of(), ESCALATION)
+    assert "the consent URL must stand in full" in refusal(with_templates(tmp_path / "user", text="Hello\n"))
 
 
 # --- templates that are wrong, or hostile
@@ -711,5 +871,5 @@ def test_what_is_refused_comes_with_advice(tmp_path: Path) -> None:
 
 
 def test_the_shipped_templates_are_all_there() -> None:
-    for kind in ("invite", "reminder"):
+    for kind in ("invite", "reminder", "escalation"):
         assert {"subject.txt", "body.txt", "body.html"} <= {path.name for path in (shipped("templates") / kind).iterdir()}

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -16,7 +17,7 @@ from campaign.errors import ConfigError, TemplateError
 from campaign.message.lint import Rules, Violation, audit_html, audit_line, audit_text
 from campaign.message.templates import KINDS, PARTS, Templates, folders
 from campaign.message.wire import CONTROL, MAILBOX, MESSAGE_ID, WIRE, WIRE_UTF8, Mailbox, one_line, part, put, unstructured
-from campaign.model import User
+from campaign.model import ESCALATION, User
 
 _SUBJECT_LIMIT = 150
 _NAME_LIMIT = 100  # nobody is called that: a longer name is left out
@@ -54,11 +55,12 @@ class Scope(NamedTuple):
 
 
 class Composer:
-    """Writes the mails of one campaign: "invite" is the first to a user, "reminder" every later one.
+    """Writes the mails of one campaign: "invite" is the first to a user, "reminder" every later one, "escalation" the manager's.
 
-    `directory` may hold any of `subject.txt`, `body.txt`, `body.html` in `invite/` and `reminder/`; what it lacks is taken from
-    the shipped templates. A mail may show the consent URL, that server's root and its page of connected apps; a template allows
-    another https link with `{# allow: https://… #}`. Raises TemplateError, which names file and line, and ConfigError.
+    `directory` may hold any of `subject.txt`, `body.txt`, `body.html` in `invite/`, `reminder/` and `escalation/`; what it lacks
+    is taken from the shipped templates. A mail to a user must show the consent URL. Every mail may show it, that server's root
+    and its page of connected apps; a template allows another https link with `{# allow: https://… #}`.
+    Raises TemplateError, which names file and line, and ConfigError.
     """
 
     def __init__(  # noqa: PLR0913  # the facts of a campaign
@@ -87,33 +89,47 @@ class Composer:
         }
         self._templates = Templates(folders(directory), facts)
         links = frozenset({f"{server}/", f"{server}/me/appconsent"}) | self._templates.declared_links()
-        self._rules = Rules(consent_url, links, self._answers, self._templates.contain)
+        rules = Rules(consent_url, links, self._answers, self._templates.contain)
+        self._rules = {kind: replace(rules, asks=kind != _kind(ESCALATION)) for kind in KINDS}
 
-    def check(self, user: User, step: int, *, first_sent: datetime | None = None) -> None:
+    def check(self, user: User, step: int, *, first_sent: datetime | None = None, messages: int = 0) -> None:
         """Render and audit all that `compose` would send. Raises TemplateError naming the template, its line, and the user."""
-        self._write(user, step, first_sent)
+        self._write(user, step, first_sent, messages)
 
-    def compose(
-        self, user: User, step: int, *, message_id: str, date: datetime, first_sent: datetime | None = None
+    def compose(  # noqa: PLR0913  # the facts of a message
+        self,
+        user: User,
+        step: int,
+        *,
+        message_id: str,
+        date: datetime,
+        first_sent: datetime | None = None,
+        messages: int = 0,
+        eight_bit: bool = False,
     ) -> EmailMessage:
-        """Write the `step`-th message to `user`; the same arguments give the same message.
+        """Write the `step`-th message to `user`, or the ESCALATION to the manager; the same arguments give the same message.
 
-        `first_sent` is shown in the time zone it has. Raises TemplateError as `check` does, and ValueError for a Message-ID or a
-        recipient that is none.
+        `first_sent` is shown in the time zone it has; `messages` is how many the user has had so far. `eight_bit` says that the
+        relay takes a text part beyond ASCII as it is (8BITMIME, RFC 6152), with the consent URL in one piece.
+        Raises TemplateError as `check` does, and ValueError for a Message-ID or a recipient that is none.
         """
-        subject, text, html = self._write(user, step, first_sent)
-        message = EmailMessage(policy=WIRE if user.recipient.isascii() else WIRE_UTF8)
-        for name, value in self._headers(user, subject, message_id, date):
+        subject, text, html = self._write(user, step, first_sent, messages)
+        to = _recipient(user, step)
+        message = EmailMessage(policy=WIRE if to.address.isascii() else WIRE_UTF8)
+        for name, value in self._headers(to, subject, message_id, date):
             put(message, name, value)
         boundary = hashlib.sha256(message_id.encode()).hexdigest()[:40]
         message["Content-Type"] = f'multipart/alternative; boundary="=_{boundary}"'
-        message.set_payload([part("plain", text), part("html", html)])
+        plain = part("plain", text, eight_bit=eight_bit)
+        if plain["Content-Transfer-Encoding"] == "8bit":  # then so is the whole (RFC 2045, 6.4)
+            put(message, "Content-Transfer-Encoding", "8bit")
+        message.set_payload([plain, part("html", html)])
         return message
 
-    def _write(self, user: User, step: int, first_sent: datetime | None) -> tuple[str, str, str]:
+    def _write(self, user: User, step: int, first_sent: datetime | None, messages: int) -> tuple[str, str, str]:
         """Give subject, text and HTML."""
-        kind = KINDS[0] if step == 1 else KINDS[1]
-        values = {"user": user, "row": user.row, "greeting_name": _greeting_name(user), "step": step, "first_sent": first_sent}
+        kind = _kind(step)
+        values = {**_about(user, step), "first_sent": first_sent, "messages": messages}
         try:
             subject, text, html = (self._templates.render(f"{kind}/{part}", values) for part in PARTS)
             return self._subject(kind, subject), self._text(kind, text), self._html(kind, html)
@@ -125,11 +141,11 @@ class Composer:
         if not 0 < len(subject) <= _SUBJECT_LIMIT or CONTROL.search(subject):
             where = self._templates.place(f"{kind}/subject.txt")
             raise TemplateError(f"{where}: the subject must be one line of at most {_SUBJECT_LIMIT} characters")
-        self._refuse(f"{kind}/subject.txt", audit_line(subject, self._rules))
+        self._refuse(f"{kind}/subject.txt", audit_line(subject, self._rules[kind]))
         return subject
 
     def _text(self, kind: str, rendered: str) -> str:
-        self._refuse(f"{kind}/body.txt", audit_text(rendered, self._rules))
+        self._refuse(f"{kind}/body.txt", audit_text(rendered, self._rules[kind]))
         return rendered
 
     def _html(self, kind: str, rendered: str) -> str:
@@ -141,7 +157,7 @@ class Composer:
             html = _INLINER.inline(rendered) + "\n"
         except ValueError as error:
             raise TemplateError(f"{self._templates.place(name)}: the CSS cannot be read: {error}") from error
-        self._refuse(name, audit_html(html, self._rules))
+        self._refuse(name, audit_html(html, self._rules[kind]))
         return html
 
     def _refuse(self, name: str, violations: Iterator[Violation]) -> None:
@@ -150,11 +166,11 @@ class Composer:
             where = self._templates.place(name, violation.needle)
             raise TemplateError(f"{where}: {violation.what}", _LINT_ADVICE)
 
-    def _headers(self, user: User, subject: str, message_id: str, date: datetime) -> Iterator[tuple[str, str]]:
-        if not MESSAGE_ID.fullmatch(message_id) or not MAILBOX.fullmatch(user.recipient):
-            raise ValueError(f"not a Message-ID and a recipient: {message_id!r}, {user.recipient!r}")
+    def _headers(self, to: Mailbox, subject: str, message_id: str, date: datetime) -> Iterator[tuple[str, str]]:
+        if not MESSAGE_ID.fullmatch(message_id) or not MAILBOX.fullmatch(to.address):
+            raise ValueError(f"not a Message-ID and a recipient: {message_id!r}, {to.address!r}")
         yield "From", self._sender.header()
-        yield "To", Mailbox(_full_name(user), user.recipient).header()
+        yield "To", to.header()
         if self._reply_to:
             yield "Reply-To", self._reply_to.header()
         yield "Subject", unstructured(subject)
@@ -175,13 +191,30 @@ def _server(consent_url: str, account_host: str) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
+def _kind(step: int) -> str:
+    """Give the folder of the templates for that step."""
+    return {ESCALATION: "escalation", 1: "invite"}.get(step, "reminder")
+
+
+def _recipient(user: User, step: int) -> Mailbox:
+    """Give whom the message goes to. The manager's name is not known."""
+    return Mailbox("", user.manager_email) if step == ESCALATION else Mailbox(_full_name(user), user.recipient)
+
+
+def _about(user: User, step: int) -> dict[str, object]:
+    """Give what a template knows of the user. A manager is not greeted by the user's name."""
+    name = _shown_name(user)
+    greeting = "" if step == ESCALATION else name
+    return {"user": user, "row": user.row, "full_name": name, "greeting_name": greeting, "step": step}
+
+
 def _full_name(user: User) -> str:
     """Give the user's name for the To header; nothing where the roster has none, or something that is no name."""
     name = one_line(user.name or f"{user.first_name} {user.last_name}")
     return name if len(name) <= _NAME_LIMIT else ""
 
 
-def _greeting_name(user: User) -> str:
-    """Give the name to greet with; nothing where a mail client would make a link or an address of it."""
+def _shown_name(user: User) -> str:
+    """Give the name that the text may show; nothing where a mail client would make a link or an address of it."""
     name = _full_name(user)
     return "" if _LIKE_A_LINK.search(name) else name

@@ -18,7 +18,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from campaign.errors import CampaignError, TemplateError
 from campaign.files import shipped
 
-KINDS = ("invite", "reminder")
+KINDS = ("invite", "reminder", "escalation")
 PARTS = ("subject.txt", "body.txt", "body.html")
 _NEVER_READ = re.compile(r"(?:subject|body)\.(?:txt|html?)(?:\.j(?:2|inja2?))?", re.IGNORECASE)
 _DECLARED = re.compile(r"\{#-?\s*allow:\s*(\S+)\s*-?#\}")
@@ -28,8 +28,8 @@ _SECONDS = 2.0  # of processor time for one part; the shipped ones take less tha
 _HEADROOM = 512 * 1024 * 1024  # bytes of memory that rendering may take beyond what is in use
 
 _NAMES_ADVICE = (
-    "a template knows user, row, greeting_name, step, first_sent, application, scopes, consent_url, account_server, account_host,"
-    " reply_to, sender"
+    "a template knows user, row, greeting_name, full_name, step, first_sent, messages, application, scopes, consent_url,"
+    " account_server, account_host, reply_to, sender"
 )
 
 

@@ -15,12 +15,13 @@ from campaign.errors import ConfigError
 WIRE = SMTP.clone(refold_source="none")
 WIRE_UTF8 = WIRE.clone(utf8=True)  # only for a mailbox that ASCII cannot name (RFC 6532)
 _CONTENT_TYPES = {kind: WIRE.header_factory("Content-Type", f"text/{kind}; charset=utf-8") for kind in ("plain", "html")}
-_FOLDED = re.compile(r"[^\r\n]{1,900}(?:\r\n [^\r\n]{1,900})*")
+_FOLDED = re.compile(rb"[^\r\n]{1,900}(?:\r\n [^\r\n]{1,900})*")
 _PLAIN = re.compile(r"(?!.*=\?)[\x20-\x7e]+")
-_SEVEN_BIT = re.compile(r"(?:[\t\x20-\x7e]{0,998}\n)*")
+_AS_IT_STANDS = re.compile(rb"(?:[\t\x20-\x7e\x80-\xff]{0,998}\n)*")  # no line too long, no NUL, CR or other control
 _SHORT = 60  # characters that fit behind the name of a header
 _WORD = 39  # bytes of text in an encoded word
-MAILBOX = re.compile(r"[^\s@<>()\[\],;:\"\\]+@[^\s@<>()\[\],;:\"\\]+")
+_WORDS = r"[^\s@<>()\[\],;:\"\\\x00-\x1f\x7f-\x9f]+"
+MAILBOX = re.compile(rf"{_WORDS}@{_WORDS}")
 MESSAGE_ID = re.compile(r"<[!-;=?-~]+>")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -31,11 +32,18 @@ def new_message_id(campaign: str, step: int, domain: str) -> str:
 
 
 def freeze(message: EmailMessage) -> bytes:
-    """Give the bytes for the wire: CRLF, seven bits, no line beyond 998, the same for the same message.
+    """Give the bytes for the wire: lines of at most 998 octets, each ended by CRLF, the same for the same message.
 
-    The one exception to seven bits is the header of a recipient whose mailbox itself is not ASCII.
+    They are ASCII but for a text part that was composed for eight bits, and for the address of a mailbox that ASCII cannot name.
     """
     return message.as_bytes()
+
+
+def mark_as_test(message: EmailMessage, recipient: str) -> None:
+    """Turn a composed message into a test for another address, which is ASCII."""
+    message.policy = WIRE
+    message.replace_header("Subject", f"[Test] {message['Subject']}")
+    message.replace_header("To", recipient)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +89,25 @@ def _encoded(text: str) -> str:
 
 def put(message: EmailMessage, name: str, value: str) -> None:
     """Set a header that is written already. Raises ValueError if it could be taken for more than one."""
-    if not _FOLDED.fullmatch(value):
+    if not _FOLDED.fullmatch(value.encode()):
         raise ValueError(f"{name} cannot be {value!r}")
     message.set_raw(name, value)
 
 
-def part(subtype: str, text: str) -> EmailMessage:
-    """Make a part that decodes to exactly `text`; written as it stands where possible, so that the URL stays whole."""
+def part(subtype: str, text: str, *, eight_bit: bool = False) -> EmailMessage:
+    """Make a part that decodes to exactly `text`; written as it stands where that is possible, so that the URL stays whole.
+
+    Text beyond ASCII stands as it is only where `eight_bit` is allowed. In seven bits nothing keeps the URL whole beside it:
+    quoted-printable writes every "=" as "=3D" and breaks lines at 76 (RFC 2045, 6.7), base64 hides all of it, and UTF-7 is a
+    charset that mail clients no longer read.
+    """
     part = EmailMessage(policy=WIRE)
-    plain = _SEVEN_BIT.fullmatch(text)
+    data = text.encode()
+    whole = _AS_IT_STANDS.fullmatch(data) and (eight_bit or data.isascii())
+    encoding = ("7bit" if data.isascii() else "8bit") if whole else "quoted-printable"
     part.set_raw("Content-Type", _CONTENT_TYPES[subtype])
-    part.set_raw("Content-Transfer-Encoding", "7bit" if plain else "quoted-printable")
-    part.set_payload(text if plain else binascii.b2a_qp(text.encode(), istext=True).decode("ascii"))
+    part.set_raw("Content-Transfer-Encoding", encoding)
+    part.set_payload((data if whole else binascii.b2a_qp(data, istext=True)).decode("ascii", "surrogateescape"))
     return part
 
 

@@ -5,10 +5,11 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from itertools import filterfalse
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import EmailNotValidError, EmailSyntaxError, validate_email
 
 from campaign.model import printable
 
+LOCAL_PART = 64  # octets (RFC 5321, 4.5.3.1.1), of UTF-8 too
 FIELD = 320  # characters of a recognised cell: the longest address that RFC 3696 ever allowed
 GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
@@ -50,15 +51,21 @@ def _guids(cells: Collection[str]) -> Faults:
 def _addresses(cells: Collection[str]) -> Faults:
     for cell in filterfalse(PLAIN.fullmatch, cells):
         try:
-            validated(cell[: FIELD + 1])
+            recipient_of(cell[: FIELD + 1])
         except EmailNotValidError as error:
             yield cell, f"is not a usable address: {printable(str(error)).rstrip('.')}" if cell else "is empty"
 
 
-def validated(address: str) -> str:
-    """The domain in ASCII. Raises EmailNotValidError. Test domains are welcome: nothing is looked up."""
-    checked = validate_email(address, allow_smtputf8=False, check_deliverability=False, test_environment=True)
-    return checked.ascii_domain
+def recipient_of(address: str) -> str:
+    """What RCPT TO gets: the local part to the letter in NFC (RFC 6532, 3.1), the domain in A-labels (RFC 5890).
+
+    Raises EmailNotValidError. Test domains are welcome: nothing is looked up.
+    """
+    checked = validate_email(address, check_deliverability=False, test_environment=True)
+    local_part = unicodedata.normalize("NFC", address.rpartition("@")[0])
+    if len(local_part.encode()) > LOCAL_PART:
+        raise EmailSyntaxError(f"The part before the @-sign is longer than {LOCAL_PART} octets.")
+    return f"{local_part}@{checked.ascii_domain}"
 
 
 def _managers(cells: Collection[str]) -> Faults:

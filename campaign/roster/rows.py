@@ -10,7 +10,7 @@ import pandas as pd
 from email_validator import EmailNotValidError
 
 from campaign.model import Reject, Roster, User, address_key, printable
-from campaign.roster.checks import FIELD, NUMBER, unfit, validated
+from campaign.roster.checks import FIELD, NUMBER, recipient_of, unfit
 from campaign.roster.header import Layout
 from campaign.roster.records import Record
 
@@ -95,7 +95,7 @@ def _closed(frame: pd.DataFrame, layout: Layout) -> "pd.Series[bool]":
 
 
 def _recipients(addresses: list[str]) -> list[str]:
-    """What RCPT TO can take: an internationalised domain in A-labels (RFC 5890), everything else to the letter."""
+    """What RCPT TO gets; ASCII stays as it is, and so does what is no address."""
     return addresses if "".join(addresses).isascii() else [_recipient(address) for address in addresses]
 
 
@@ -103,7 +103,7 @@ def _recipient(address: str) -> str:
     if address.isascii() or len(address) > FIELD:
         return address
     try:
-        return address.rpartition("@")[0] + "@" + validated(address)
+        return recipient_of(address)
     except EmailNotValidError:
         return address
 
