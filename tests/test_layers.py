@@ -12,7 +12,7 @@ FLOORS = [
     ["errors"],
     ["model", "files", "bounded", "tls", "pace", "stopping"],
     ["config", "words", "https", "keys"],
-    ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report"],
+    ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl"],
     ["given"],
     ["night"],
     ["probing", "handover"],
@@ -23,7 +23,7 @@ FLOORS = [
     ["cli"],
     ["__main__"],
 ]
-STAGES = {"roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report"}
+STAGES = {"roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl"}
 PURE = ["guards", "plan", "model", "errors", "message.lint"]
 IMPURE = {"os", "socket", "pathlib", "time", "sqlite3", "requests", "smtplib", "subprocess", "random", "secrets", "tempfile"}
 
