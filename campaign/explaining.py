@@ -47,7 +47,7 @@ class Story:
     def _next(self) -> str:
         standing = self.standing
         if standing.undeliverable and standing.undeliverable == address_key(standing.email):
-            return "no message until the roster shows another address"
+            return "no message until the roster shows another address, or campaign unsuppress"
         if standing.suppressed and not standing.suppressed_until:
             return "no message until campaign unsuppress"
         if not self.next_action or not self.next_due:

@@ -6,13 +6,13 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from campaign import roster
+from campaign import roster, sasl
 from campaign.config import Config
 from campaign.docusign import Signer, consent_url, load_key
 from campaign.errors import RosterError
 from campaign.mailer import Mailer, Route
 from campaign.message import Composer, new_message_id
-from campaign.model import Roster
+from campaign.model import ESCALATION, Roster
 from campaign.stopping import Stop
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -30,6 +30,7 @@ class Means:
     stop: Stop
     environ: Mapping[str, str] = field(repr=False)
     progress: Progress = unwatched
+    patience: tuple[float, ...] = (60, 180, 360)  # seconds of pause when the relay wants us to slow down, each time it says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,19 @@ class Given:
     roster: Roster
     signer: Signer
     composer: Composer
-    mailer: Mailer
+    mailers: tuple[Mailer, ...]  # one for each connection
 
 
 def prepare(config: Config, means: Means) -> Given:
     """Read roster, key, templates and password. Raises ConfigError, RosterError or TemplateError; nothing was attempted then."""
     signer = Signer(config.docusign, load_key(config.docusign.private_key_file))
-    given = Given(read_roster(config), signer, composer(config), mailer(config, means))
+    given = Given(read_roster(config), signer, composer(config), mailers(config, means, config.mail.connections))
     if not given.roster.users:
         first = given.roster.rejects[0]
         raise RosterError(
             f"{config.roster.file}:{first.line}: {first.reason}; no other row can be used either", "export it again"
         )
-    for step in (1, 2):
+    for step in (1, 2, ESCALATION) if config.policy.escalate_after else (1, 2):
         given.composer.check(given.roster.users[0], step, first_sent=means.clock())
     return given
 
@@ -81,17 +82,29 @@ def composer(config: Config) -> Composer:
 
 
 def mailer(config: Config, means: Means) -> Mailer:
-    """The way to the relay that the configuration names. Raises ConfigError where a secret or a CA file cannot be read."""
+    """One way to the relay. Raises ConfigError where a secret or a CA file cannot be read."""
+    return mailers(config, means, 1)[0]
+
+
+def mailers(config: Config, means: Means, connections: int) -> tuple[Mailer, ...]:
+    """So many ways to the relay. Raises ConfigError where a secret or a CA file cannot be read."""
+    way = route(config, means)
+    return tuple(Mailer(way, config.mail.sender_address, stop=means.stop) for _ in range(connections))
+
+
+def route(config: Config, means: Means) -> Route:
+    """How the relay is reached, and who signs in. Raises ConfigError where a secret cannot be read."""
     mail = config.mail
     password = mail.password.read(means.environ) if mail.auth == "password" and mail.password else None
-    route = Route(
+    tokens = sasl.tokens(mail, means.environ)
+    return Route(
         host=mail.host,
         port=mail.port,
         security=mail.security,
-        username=mail.username if password else "",
+        username=mail.username if mail.auth != "none" else "",
         password=password.get_secret_value if password else str,
+        tokens=tokens,
         ca_file=mail.ca_file,
         timeout=mail.timeout,
         final_timeout=mail.final_timeout,
     )
-    return Mailer(route, mail.sender_address, stop=means.stop)

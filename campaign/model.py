@@ -173,7 +173,6 @@ class Standing:
     last_tried: datetime | None = None  # of the last attempt, whatever became of it
     last_outcome: str = ""
     escalated: bool = False  # the slot of the message to the manager is used up
-    escalation_attempts: int = 0  # in that slot while it is still open
     escalation_tried: datetime | None = None
     action: str = ""  # what the last run did, and why
     reason: str = ""
@@ -190,6 +189,16 @@ class Decision:
     next_action: str = ""  # "invite", "remind" or nothing more
     next_due: datetime | None = None
 
+    @property
+    def recipient(self) -> str:
+        """Whom the message goes to: the user, or the manager."""
+        return self.user.manager_email if self.action is Action.ESCALATED else self.user.recipient
+
+    @property
+    def address(self) -> str:
+        """The recipient in the form in which addresses are compared."""
+        return address_key(self.recipient) if self.action is Action.ESCALATED else self.user.address
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -198,9 +207,10 @@ class Slot:
     user_id: str
     step: int
     recipient: str
+    address: str  # the recipient as addresses are compared
     message_id: str
     date: datetime
-    attempts: int  # tries before this one
+    attempts: int = 0  # tries before this one
 
 
 @dataclass(frozen=True, slots=True)

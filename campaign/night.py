@@ -6,10 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from campaign import plan
 from campaign.config import Config
 from campaign.errors import CampaignError, ExitCode
 from campaign.given import Given, Means
-from campaign.model import Decision, Delivery, Finding, Reason, Standing, Status, Trip, stamp
+from campaign.message import freeze
+from campaign.model import Action, Decision, Delivery, Finding, Reason, Slot, Standing, Status, Trip, User, stamp
 
 # The worst first. A bad template outranks a mere stop: the night cannot go on by itself.
 _BY_GRAVITY = (
@@ -40,15 +42,40 @@ class Night:
     decisions: list[Decision] = field(default_factory=list)
     planned: int = 0  # messages that the plan held before any guard
     trips: list[Trip] = field(default_factory=list)
-    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    escalations: list[Decision] = field(default_factory=list)  # the messages to managers
+    deliveries: list[Delivery] = field(default_factory=list)
     problems: list[CampaignError] = field(default_factory=list)  # what kept the night from its end
     attention: list[str] = field(default_factory=list)  # what is new and needs a person
     reports: list[Path] = field(default_factory=list)
 
-    def first_sent(self, user_id: str) -> datetime | None:
-        """When this user was first written to, in the campaign's time zone: the reminder tells the date."""
-        first = self.standings[user_id].first_sent
-        return first and first.astimezone(self.config.policy.zone)
+    def check(self, decision: Decision) -> None:
+        """Render and audit the message of a decision. Raises TemplateError."""
+        first_sent, messages = self._sent(decision.user)
+        self.given.composer.check(decision.user, decision.step, first_sent=first_sent, messages=messages)
+
+    def freeze(self, user: User, slot: Slot, *, eight_bit: bool) -> bytes:
+        """The bytes of the message of a slot; `eight_bit` says whether the relay takes such. Raises TemplateError."""
+        first_sent, messages = self._sent(user)
+        message = self.given.composer.compose(
+            user,
+            slot.step,
+            message_id=slot.message_id,
+            date=slot.date,
+            first_sent=first_sent,
+            messages=messages,
+            eight_bit=eight_bit,
+        )
+        return freeze(message)
+
+    def _sent(self, user: User) -> tuple[datetime | None, int]:
+        """When this user was first written to, in the campaign's time zone, and how often so far: later messages tell."""
+        standing = self.standings[user.user_id]
+        return standing.first_sent and standing.first_sent.astimezone(self.config.policy.zone), standing.messages
+
+    @property
+    def messages(self) -> list[Decision]:
+        """Tonight's messages in the order in which they are sent: users first, then managers."""
+        return [*plan.in_sending_order(self.decisions), *(d for d in self.escalations if d.action)]
 
     @property
     def withheld(self) -> bool:
@@ -66,13 +93,14 @@ class Night:
         rejects = len(self.given.roster.rejects)
         status = Counter(str(self.standings[d.user.user_id].found or Status.NOT_PROBED) for d in self.decisions)
         reason = Counter(str(d.reason) for d in self.decisions)
+        users = [decision for decision in self.decisions if decision.action is not Action.ESCALATED]
         return {
             "rows": len(self.given.roster.rows),
             "users": len(self.given.roster.users),
             "status": dict(status + Counter({Status.REJECTED.value: rejects})),
-            "action": dict(Counter(str(d.action) for d in self.decisions if d.action)),
+            "action": dict(Counter(str(d.action) for d in [*users, *self.escalations] if d.action)),
             "reason": dict(reason + Counter({Reason.INVALID_ROW.value: rejects})),
-            "outcome": dict(Counter(str(d.outcome) for d in self.deliveries.values())),
+            "outcome": dict(Counter(str(d.outcome) for d in self.deliveries)),
         }
 
     def as_json(self) -> dict[str, Any]:

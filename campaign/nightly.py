@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateEr
 from campaign.given import Given, Means, prepare, read_roster
 from campaign.handover import hand_over
 from campaign.ledger import Ledger, Memory, News, RunLock, Scratch, open_ledger, read_ledger, witness_of
-from campaign.model import Action, Reason, Reject, Trip
+from campaign.model import Action, Decision, Reason, Reject, Trip
 from campaign.night import Night
 from campaign.probing import of_roster, probe
 from campaign.words import EVENTS
@@ -74,8 +74,10 @@ def _begin(config: Config, means: Means, given: Given, ledger: Ledger) -> Night:
 def _decide(night: Night, memory: Memory, approved: int | None) -> None:
     """Make the whole plan, then let the guards look at it; without their leave it mails nobody."""
     users = night.given.roster.users
-    night.decisions = plan.decide(users, night.standings, _terms(night, memory))
-    night.planned = sum(bool(decision.action) for decision in night.decisions)
+    terms = _terms(night, memory)
+    night.decisions = plan.decide(users, night.standings, terms)
+    night.escalations = plan.escalate(night.decisions, night.standings, terms)
+    night.planned = len(night.messages)
     _render_all(night)
     if not night.problems:
         asked = {user.user_id: night.standings[user.user_id] for user in users if not user.closed}
@@ -84,7 +86,7 @@ def _decide(night: Night, memory: Memory, approved: int | None) -> None:
         night.trips = guards.check(seen, night.config.guards, approved)
     if night.withheld:
         reason = _why_withheld(night)
-        night.decisions = [replace(d, action=Action.NONE, step=0, reason=reason) if d.action else d for d in night.decisions]
+        night.decisions, night.escalations = (_without_mail(d, reason) for d in (night.decisions, night.escalations))
 
 
 def _terms(night: Night, memory: Memory) -> plan.Terms:
@@ -103,12 +105,14 @@ def _terms(night: Night, memory: Memory) -> plan.Terms:
 def _render_all(night: Night) -> None:
     """Render every planned message before the first is sent: a template that fails for one user stops them all."""
     try:
-        for decision in night.decisions:
-            if decision.action:
-                first_sent = night.first_sent(decision.user.user_id)
-                night.given.composer.check(decision.user, decision.step, first_sent=first_sent)
+        for decision in night.messages:
+            night.check(decision)
     except TemplateError as error:
         night.problems.append(error)
+
+
+def _without_mail(decisions: list[Decision], reason: Reason) -> list[Decision]:
+    return [replace(d, action=Action.NONE, step=0, reason=reason) if d.action else d for d in decisions]
 
 
 def _why_withheld(night: Night) -> Reason:
@@ -124,15 +128,26 @@ def _as_problem(trip: Trip, planned: int) -> GuardTripped:
 
 def _mail(night: Night, ledger: Ledger) -> None:
     """Hand the planned messages to the relay, each in its own slot."""
-    planned = plan.in_sending_order(night.decisions)
-    if not planned:
+    if not night.messages:
         return
     ledger.let_through(night.means.clock(), sum(not user.closed for user in night.given.roster.users))
-    with closing(night.given.mailer):
-        done = hand_over(night, planned, ledger)
-    night.decisions = [done.decisions.get(d.user.user_id, d) for d in night.decisions]
+    with ExitStack() as connections:
+        for mailer in night.given.mailers:
+            connections.enter_context(mailer)
+        done = hand_over(night, night.messages, ledger)
+    night.decisions = [done.decisions[d.user.user_id, d.step] if d.action else d for d in night.decisions]
+    night.escalations = [done.decisions[d.user.user_id, d.step] for d in night.escalations if d.action]
     night.deliveries = done.deliveries
-    night.problems += [done.problem] if done.problem else []
+    night.problems += done.problems
+    _mention_escalations(night)
+
+
+def _mention_escalations(night: Night) -> None:
+    """Let the report say that a manager was written to, where nothing else was done for the user."""
+    told = {decision.user.user_id for decision in night.escalations if decision.action}
+    night.decisions = [
+        replace(d, action=Action.ESCALATED) if d.user.user_id in told and not d.action else d for d in night.decisions
+    ]
 
 
 def _end(night: Night, ledger: Ledger) -> None:

@@ -22,10 +22,10 @@ def suppress(config: Config, user: str, reason: str, until: datetime | None, now
 
 
 def unsuppress(config: Config, user: str, now: datetime) -> str:
-    """Let this user be contacted again; return the user id. Raises UsageError for an unknown user."""
+    """Let this user be contacted again, also where the address was refused; return the user id. Raises UsageError."""
     with _ledger(config) as ledger:
         user_id = one_of(ledger.find(user), user)
-        ledger.suppress(user_id, "", None, now)
+        ledger.unsuppress(user_id, now)
     return user_id
 
 

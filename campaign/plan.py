@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from campaign.config import Policy
-from campaign.model import Action, Decision, Outcome, Reason, Standing, Status, User, address_key
+from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standing, Status, User, address_key
 
 # Cron comes at the same hour, but a mail goes out some time into the night: without this, "after 3 days" would
 # always mean the fourth night, and a change to summer time would cost another.
 _EARLY = timedelta(hours=6)
 _RETRY_AFTER = timedelta(hours=12)  # a deferred message, so that no two runs of one night try it twice
+_UNANSWERED = timedelta(days=7)  # after which a last message counts so, where no reminder says how long to wait
 _NEVER = timedelta(days=36500)  # without reminders an address is not mailed a second time
 
 
@@ -94,9 +95,11 @@ def _obstacle(user: User, standing: Standing, terms: Terms) -> Reason | None:
         return Reason.SUPPRESSED
     if standing.undeliverable == user.address:
         return Reason.UNDELIVERABLE
-    if terms.domains and user.recipient.rpartition("@")[2].lower() not in terms.domains:
-        return Reason.DOMAIN_NOT_ALLOWED
-    return None
+    return None if _is_allowed(user.recipient, terms) else Reason.DOMAIN_NOT_ALLOWED
+
+
+def _is_allowed(recipient: str, terms: Terms) -> bool:
+    return not terms.domains or recipient.rpartition("@")[2].lower() in terms.domains
 
 
 def _unasked(standing: Standing) -> Reason:
@@ -113,13 +116,12 @@ def _one_an_address(candidates: Iterable[Decision], terms: Terms) -> Iterator[De
     latest = dict(terms.mailed)
     pause = spacing(terms.policy)
     for decision in candidates:
-        user = decision.user
-        when, whose = latest.get(user.address, (None, ""))
+        when, whose = latest.get(decision.address, (None, ""))
         if when and terms.now < when + pause - _EARLY:
-            reason = Reason.WAITING if whose == user.user_id else Reason.SAME_ADDRESS
+            reason = Reason.WAITING if whose == decision.user.user_id else Reason.SAME_ADDRESS
             yield _put_off(decision, reason, when + pause)
         else:
-            latest[user.address] = (terms.now, user.user_id)
+            latest[decision.address] = (terms.now, decision.user.user_id)
             yield decision
 
 
@@ -141,6 +143,41 @@ def _wave(candidates: Iterable[Decision], terms: Terms) -> Iterator[Decision]:
 
 def _put_off(decision: Decision, reason: Reason, due: datetime | None) -> Decision:
     return replace(decision, reason=reason, action=Action.NONE, step=0, next_due=due)
+
+
+def escalate(decisions: Sequence[Decision], standings: Mapping[str, Standing], terms: Terms) -> list[Decision]:
+    """Tonight's messages to managers, each about one user; `decisions` are those about the users themselves.
+
+    They come after all messages to users and count into the same limits; the pause between two messages to an address holds
+    for a manager's too, so that who has many people gets no flood.
+    """
+    wanted = [
+        Decision(decision.user, Reason.SENT, Action.ESCALATED, ESCALATION)
+        for decision in decisions
+        if terms.policy.escalate_after and _is_left_unanswered(decision.user, standings[decision.user.user_id], terms)
+    ]
+    chosen = _wave(_one_an_address([*in_sending_order(decisions), *wanted], terms), terms)
+    return [decision for decision in chosen if decision.action is Action.ESCALATED]
+
+
+def _is_left_unanswered(user: User, standing: Standing, terms: Terms) -> bool:
+    """Whether the manager is to be told tonight."""
+    after = terms.policy.escalate_after
+    if not user.manager_email or standing.escalated or standing.messages < after:
+        return False
+    if _obstacle(user, standing, terms) or not _is_allowed(user.manager_email, terms):
+        return False
+    if standing.escalation_tried:
+        return terms.now >= standing.escalation_tried + _RETRY_AFTER
+    # Later messages do not start the wait again, a consent that was taken back does.
+    since = standing.revoked_at or (standing.last_sent if standing.messages == after else None)
+    return since is None or terms.now >= since + _patience(terms.policy) - _EARLY
+
+
+def _patience(policy: Policy) -> timedelta:
+    """How long the last message before an escalation has time to be answered: until the next one would be due."""
+    days = policy.remind_after_days
+    return timedelta(days=days[min(policy.escalate_after, len(days)) - 1]) if days else _UNANSWERED
 
 
 def is_open(policy: Policy, now: datetime) -> bool:

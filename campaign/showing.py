@@ -9,7 +9,7 @@ from pathlib import Path
 
 from campaign.files import replaced
 from campaign.given import Progress, unwatched
-from campaign.model import Decision, Reason, stamp
+from campaign.model import Check, Decision, Grade, Outcome, Reason, stamp
 from campaign.night import Night
 from campaign.report import inert
 from campaign.words import REASONS
@@ -19,7 +19,7 @@ _NAMES_SHOWN = 50
 
 def night(done: Night) -> str:
     """The summary of a night, a few lines."""
-    sent = sum(bool(decision.action) for decision in done.decisions)
+    sent = sum(delivery.outcome in {Outcome.ACCEPTED, Outcome.UNKNOWN} for delivery in done.deliveries)
     lines = [_headline(done, f"{sent} message(s) sent"), *_reasons(done.decisions)]
     rejects = len(done.given.roster.rejects)
     lines += [f"{rejects:>7}  {Reason.INVALID_ROW:<18}  are rows of the roster that cannot be used"] if rejects else []
@@ -37,9 +37,9 @@ def one_line(done: Night) -> str:
 def plan(done: Night) -> str:
     """A plan: who would be mailed, and why not the others, in counts and then by name."""
     lines = [_headline(done, f"{done.planned} message(s) planned"), *_reasons(done.decisions)]
-    wanted = [d for d in done.decisions if d.action or d.reason in {Reason.NOT_APPROVED, Reason.GUARD}]
-    lines += ["", "would be mailed:"] if wanted else []
-    lines += [f"  {d.next_action or d.action:<8} {d.user.email}  {d.user.name}" for d in wanted[:_NAMES_SHOWN]]
+    wanted = [_to_user(d) for d in done.decisions if d.action or d.reason in {Reason.NOT_APPROVED, Reason.GUARD}]
+    wanted += [f"  escalate {d.user.manager_email}  about {d.user.email}" for d in done.escalations]
+    lines += ["", "would be mailed:", *wanted[:_NAMES_SHOWN]] if wanted else []
     if len(wanted) > _NAMES_SHOWN:
         lines.append(f"  and {len(wanted) - _NAMES_SHOWN} more: campaign plan --out plan.csv has them all")
     lines += ["", *(f"guard {trip.guard}: {trip.seen}" for trip in done.trips)] if done.trips else []
@@ -51,12 +51,22 @@ def plan(done: Night) -> str:
     return "\n".join(lines)
 
 
+def _to_user(decision: Decision) -> str:
+    return f"  {decision.next_action or decision.action:<8} {decision.user.email}  {decision.user.name}"
+
+
+def check(one: Check) -> str:
+    """One check of the doctor: a line, and the remedy below it."""
+    mark = {Grade.GOOD: "ok", Grade.DOUBT: "look", Grade.BAD: "FAIL"}[one.grade]
+    return f"{mark:<5} {one.what}: {one.found}" + (f"\n      {one.advice}" if one.advice else "")
+
+
 def write_plan(done: Night, path: Path) -> None:
     """Every decision as CSV, replaced in one step. Raises OSError."""
     with replaced(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["user_id", "email", "name", "action", "reason", "next_action", "next_due", "line"])
-        for d in done.decisions:
+        for d in [*done.decisions, *done.escalations]:
             due = stamp(d.next_due) if d.next_due else ""
             texts = (d.user.user_id, d.user.email, d.user.name, d.action, d.reason, d.next_action, due)
             table.writerow([*map(inert, texts), d.user.line])

@@ -19,7 +19,7 @@ from tests.world import FIRST_NIGHT, World, email, user_id
 
 NOW = FIRST_NIGHT
 ONE = User(user_id(1), email(1), email(1), line=2)
-SLOT = Slot(ONE.user_id, 1, ONE.recipient, "<1@example.com>", NOW, attempts=0)
+SLOT = Slot(ONE.user_id, 1, ONE.recipient, ONE.address, "<1@example.com>", NOW)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_new_run_starts_without_findings(config: Config) -> None:
 
 def test_the_intent_is_on_disk_before_the_relay_is_told(config: Config) -> None:
     with run_of(config) as ledger:
-        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.open(SLOT, "hash", NOW)
         on_disk = sqlite3.connect(config.ledger_file).execute("SELECT outcome, message_id FROM slots").fetchall()
 
         assert on_disk == [("sending", "<1@example.com>")]
@@ -111,16 +111,16 @@ def test_the_intent_is_on_disk_before_the_relay_is_told(config: Config) -> None:
 
 def test_a_slot_is_opened_once(config: Config) -> None:
     with run_of(config) as ledger:
-        ledger.open(SLOT, ONE, "hash", NOW)
-        ledger.settle(SLOT, ONE, Delivery(Outcome.ACCEPTED, "250 ok"), NOW)
+        ledger.open(SLOT, "hash", NOW)
+        ledger.settle(SLOT, Delivery(Outcome.ACCEPTED, "250 ok"), NOW)
 
         with pytest.raises(LedgerError):
-            ledger.open(Slot(ONE.user_id, 1, ONE.recipient, "<2@example.com>", NOW, attempts=0), ONE, "hash", NOW)
+            ledger.open(Slot(ONE.user_id, 1, ONE.recipient, ONE.address, "<2@example.com>", NOW), "hash", NOW)
 
 
 def test_what_a_killed_run_left_in_flight_becomes_unknown(config: Config) -> None:
     with run_of(config) as ledger:
-        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.open(SLOT, "hash", NOW)
     with open_ledger(config) as ledger:
         ledger.begin("next", NOW)
         standing = one(ledger)
@@ -149,8 +149,8 @@ def test_what_a_killed_run_found_is_news_until_a_run_has_told_it(config: Config)
 )
 def test_only_a_deferred_message_leaves_its_slot_open(config: Config, outcome: Outcome, used: int, messages: int) -> None:
     with run_of(config) as ledger:
-        ledger.open(SLOT, ONE, "hash", NOW)
-        ledger.settle(SLOT, ONE, Delivery(outcome, "words"), NOW)
+        ledger.open(SLOT, "hash", NOW)
+        ledger.settle(SLOT, Delivery(outcome, "words"), NOW)
         standing = one(ledger)
 
         assert (standing.used, standing.messages, standing.last_outcome) == (used, messages, outcome)
@@ -160,8 +160,8 @@ def test_a_deferred_slot_keeps_its_message_id_and_is_used_up_by_the_third_attemp
     with run_of(config) as ledger:
         for attempt in range(3):
             slot = ledger.slot(ONE.user_id, 1) or SLOT
-            ledger.open(slot, ONE, "hash", NOW)
-            ledger.settle(slot, ONE, Delivery(Outcome.DEFERRED, "450 later"), NOW)
+            ledger.open(slot, "hash", NOW)
+            ledger.settle(slot, Delivery(Outcome.DEFERRED, "450 later"), NOW)
 
             assert (slot.message_id, slot.attempts) == (SLOT.message_id, attempt)
         assert (one(ledger).used, one(ledger).attempts, one(ledger).messages) == (1, 0, 0)
@@ -169,7 +169,7 @@ def test_a_deferred_slot_keeps_its_message_id_and_is_used_up_by_the_third_attemp
 
 def test_a_message_that_the_relay_refused_uses_up_nothing(config: Config) -> None:
     with run_of(config) as ledger:
-        ledger.open(SLOT, ONE, "hash", NOW)
+        ledger.open(SLOT, "hash", NOW)
         ledger.release(SLOT, "550 5.7.60", NOW)
 
         assert (one(ledger).used, one(ledger).attempts, one(ledger).last_outcome) == (0, 0, "")
@@ -178,11 +178,11 @@ def test_a_message_that_the_relay_refused_uses_up_nothing(config: Config) -> Non
 
 def test_a_retry_that_the_relay_refused_is_deferred_as_before(config: Config) -> None:
     with run_of(config) as ledger:
-        ledger.open(SLOT, ONE, "hash", NOW)
-        ledger.settle(SLOT, ONE, Delivery(Outcome.DEFERRED, "450 later"), NOW)
+        ledger.open(SLOT, "hash", NOW)
+        ledger.settle(SLOT, Delivery(Outcome.DEFERRED, "450 later"), NOW)
         again = ledger.slot(ONE.user_id, 1)
         assert again
-        ledger.open(again, ONE, "hash", NOW)
+        ledger.open(again, "hash", NOW)
         ledger.release(again, "550 5.7.60", NOW)
 
         assert (one(ledger).attempts, one(ledger).last_outcome) == (1, "deferred")
@@ -190,16 +190,16 @@ def test_a_retry_that_the_relay_refused_is_deferred_as_before(config: Config) ->
 
 def test_a_refused_address_is_undeliverable_and_another_one_is_not(config: Config) -> None:
     with run_of(config) as ledger:
-        ledger.open(SLOT, ONE, "hash", NOW)
-        ledger.settle(SLOT, ONE, Delivery(Outcome.REJECTED, "550 5.1.1"), NOW)
+        ledger.open(SLOT, "hash", NOW)
+        ledger.settle(SLOT, Delivery(Outcome.REJECTED, "550 5.1.1"), NOW)
 
         assert one(ledger).undeliverable == ONE.address
 
 
 def test_the_rolling_day_counts_what_went_out_or_may_have(config: Config) -> None:
     with run_of(config) as ledger:
-        ledger.open(SLOT, ONE, "hash", NOW)
-        ledger.settle(SLOT, ONE, Delivery(Outcome.UNKNOWN, ""), NOW)
+        ledger.open(SLOT, "hash", NOW)
+        ledger.settle(SLOT, Delivery(Outcome.UNKNOWN, ""), NOW)
 
         assert ledger.mailed_since(NOW - timedelta(seconds=1)) == 1
         assert ledger.mailed_since(NOW) == 0

@@ -335,7 +335,7 @@ def test_what_is_ambiguous_after_the_dot_is_never_sent_again_in_its_slot(world: 
     world.night()
 
     assert night.exit_code == ExitCode.ATTENTION
-    assert night.deliveries[user_id(1)].outcome is Outcome.UNKNOWN
+    assert night.deliveries[0].outcome is Outcome.UNKNOWN
     assert told(world, 1, "reason", "last_outcome", "messages") == ("unresolved", "unknown", "1")
     assert world.mailed().count(email(1)) == (1 if "store" in fault else 0)
 

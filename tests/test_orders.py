@@ -39,6 +39,19 @@ def test_whoever_is_suppressed_is_not_mailed_until_that_is_lifted(world: World) 
     assert world.mailed() == [email(2), email(1), email(2)]
 
 
+def test_whose_address_was_refused_is_mailed_again_by_order(world: World) -> None:
+    world.relay.at("RCPT", "550 5.1.1 no such user", recipient=email(2))
+    world.days_pass(3)
+    world.night()
+    world.relay.heal()
+    assert world.report()[user_id(2)]["reason"] == "undeliverable"
+    orders.unsuppress(world.config(), user_id(2), world.now)
+    world.days_pass(7)
+    world.night()
+
+    assert world.report()[user_id(2)]["reason"] == "sent"
+
+
 def test_a_suppression_may_end_by_itself(world: World) -> None:
     orders.suppress(world.config(), email(2), "on leave", FIRST_NIGHT + timedelta(days=5), world.now)
     world.days_pass(4)

@@ -1,5 +1,6 @@
 """Who is mailed tonight, and why not the others."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import pytest
 
 from campaign.config import Policy
-from campaign.model import Action, Decision, Outcome, Reason, Standing, Status, User
-from campaign.plan import Terms, decide, in_sending_order, upcoming
+from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standing, Status, User
+from campaign.plan import Terms, decide, escalate, in_sending_order, upcoming
 from tests.world import email, user_id
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -180,3 +181,97 @@ def test_what_comes_next_is_told() -> None:
         NOW + timedelta(days=9),
     )
     assert upcoming(lacking(undeliverable=email(1)), Policy()) == ("", None)
+
+
+# --- the manager
+
+
+BOSS = "boss@example.com"
+
+
+def led(number: int = 1, manager: str = BOSS) -> User:
+    return user(number, manager_email=manager)
+
+
+def told(*standings: Standing, users: Sequence[User] = (), **changes: Any) -> list[Decision]:
+    """The messages to managers, where the users with these standings have the same manager unless told otherwise."""
+    users = users or [led(number) for number in range(1, len(standings) + 1)]
+    known = {who.user_id: standing for who, standing in zip(users, standings, strict=True)}
+    rules = terms(**{"escalate_after": 2, **changes})
+    return escalate(decide(users, known, rules), known, rules)
+
+
+def test_a_manager_is_told_when_the_message_before_had_its_time() -> None:
+    (only,) = told(mailed(7, used=2))
+
+    assert (only.action, only.step, only.recipient, only.address) == (Action.ESCALATED, ESCALATION, BOSS, BOSS)
+    assert told(mailed(6, used=2)) == []
+    assert told(mailed(7, used=1)) == []
+    assert told(mailed(7, used=2), escalate_after=0) == []
+
+
+def test_the_reminder_of_the_same_night_goes_out_too() -> None:
+    who = led()
+    known = {who.user_id: mailed(7, used=2)}
+    rules = terms(escalate_after=2)
+    decided = decide([who], known, rules)
+
+    assert [d.action for d in decided] == [Action.REMINDED]
+    assert len(escalate(decided, known, rules)) == 1
+
+
+def test_without_reminders_a_manager_is_told_after_a_week() -> None:
+    assert told(mailed(6, used=1), escalate_after=1, remind_after_days=()) == []
+    assert len(told(mailed(7, used=1), escalate_after=1, remind_after_days=())) == 1
+
+
+def test_a_manager_is_told_once_of_a_user() -> None:
+    assert told(mailed(7, used=2, escalated=True)) == []
+
+
+def test_a_deferred_message_to_a_manager_is_tried_again_on_another_night() -> None:
+    assert told(mailed(7, used=2, escalation_tried=NOW - timedelta(hours=11))) == []
+    assert len(told(mailed(7, used=2, escalation_tried=NOW - timedelta(hours=13)))) == 1
+
+
+def test_a_manager_of_many_is_not_flooded() -> None:
+    several = told(mailed(7, used=2), mailed(7, used=2), mailed(7, used=2))
+
+    assert [d.user.user_id for d in several] == [user_id(1)]
+    assert told(mailed(7, used=2), mailed={BOSS: (NOW - timedelta(days=1), user_id(9))}) == []
+
+
+def test_a_later_message_does_not_start_the_wait_again() -> None:
+    assert len(told(mailed(1, used=3))) == 1
+
+
+def test_a_consent_that_was_taken_back_does() -> None:
+    assert told(mailed(30, used=3, revoked_at=NOW - timedelta(days=1))) == []
+    assert len(told(mailed(30, used=3, revoked_at=NOW - timedelta(days=7)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "who"),
+    [
+        ({"status": Status.GRANTED, "found": Status.GRANTED}, led()),
+        ({"found": Status.UNKNOWN}, led()),
+        ({"suppressed": "on leave"}, led()),
+        ({"undeliverable": email(1)}, led()),
+        ({}, user(1, manager_email=BOSS, closed=True)),
+        ({}, user()),
+        ({}, led(manager="boss@elsewhere.example")),
+    ],
+)
+def test_no_manager_is_told_of_who_could_not_be_mailed(changes: dict[str, Any], who: User) -> None:
+    assert told(mailed(7, used=2, **changes), users=[who], domains=frozenset({"example.com"})) == []
+
+
+def test_messages_to_managers_come_after_those_to_users_and_count_into_the_same_limits() -> None:
+    users = [led(1, "one@example.com"), led(2, "two@example.com")]
+    standings = (mailed(7, used=2), mailed(7, used=2))
+
+    assert len(told(*standings, users=users, run=4)) == 2
+    assert len(told(*standings, users=users, run=3)) == 1
+    assert told(*standings, users=users, run=2) == []
+    assert told(*standings, users=users, day=2) == []
+    assert told(*standings, users=users, hours="08:00-18:00") == []

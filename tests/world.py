@@ -78,6 +78,7 @@ class World:
     now: datetime = FIRST_NIGHT
     stop: Stop = field(default_factory=Stop)
     live: bool = False
+    patience: tuple[float, ...] = (0.01, 0.01)  # seconds of pause when the relay wants the program to slow down
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +167,7 @@ class World:
 
     def means(self) -> Means:
         """What a night needs from outside."""
-        return Means(self.clock, self.stop, {})
+        return Means(self.clock, self.stop, {}, patience=self.patience)
 
     def night(self, approve: int | None = None) -> Night:
         """One night."""

@@ -13,9 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from campaign.errors import LedgerError
 from campaign.ledger.learning import change, learn
 from campaign.ledger.schema import campaigns, events, rejects, runs, slots, users
-from campaign.model import Decision, Delivery, Finding, Outcome, Slot, Standing, Status, User, address_key
+from campaign.model import ESCALATION, Decision, Delivery, Finding, Outcome, Slot, Standing, Status, User, address_key
 
 MOST_ATTEMPTS = 3  # in one slot, of which the last uses it up
+_AT_ONCE = 500  # values in one query
 _MAY_HAVE_ARRIVED = (Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.SENDING)
 _NEEDS_A_PERSON = (Outcome.UNKNOWN, Outcome.REJECTED, "revoked", Status.USER_NOT_FOUND)
 _REMEMBERED = [column.name for column in users.c if column.name in Standing.__slots__]
@@ -47,6 +48,35 @@ class Passed:
     users: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message as it was sent, for what comes back to be matched with."""
+
+    message_id: str
+    user_id: str
+    email: str  # the user's, as the roster last had it
+    step: int
+    recipient: str
+    address: str  # the recipient as addresses are compared
+    outcome: str
+    bounced: str  # the code of the failure that was noted; "" = none came back
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """A message that came back."""
+
+    letter: Letter
+    code: str
+    permanent: bool  # the address itself cannot be mailed
+    detail: str  # printable
+
+    @property
+    def blames_user(self) -> bool:
+        """Whether the user's own address is to blame: a message to the manager says nothing of it."""
+        return self.permanent and self.letter.step != ESCALATION
+
+
 class Ledger:
     """One campaign's memory. Every method raises LedgerError when the disk or the database fails; then nothing was written."""
 
@@ -66,7 +96,7 @@ class Ledger:
         with self._transaction() as connection:
             lost = connection.execute(select(slots.c.user_id, slots.c.step, slots.c.message_id).where(*in_flight)).all()
             connection.execute(slots.update().where(*in_flight).values(outcome=Outcome.UNKNOWN, reply=reply))
-            told = ((m.user_id, Outcome.UNKNOWN.value, f"message {m.step}, {m.message_id}: {reply}") for m in lost)
+            told = ((m.user_id, Outcome.UNKNOWN.value, f"{_named(m)}: {reply}") for m in lost)
             self._tell(connection, told, now)
             connection.execute(users.update().where(self._mine(users), users.c.found != "").values(found="", detail=""))
             connection.execute(runs.insert().values(campaign=self._campaign, run_id=run_id, started=now))
@@ -173,12 +203,19 @@ class Ledger:
     # --- what an operator orders
 
     def suppress(self, user_id: str, reason: str, until: datetime | None, now: datetime) -> None:
-        """Let a user not be contacted, for good or until an instant. An empty reason lifts it again."""
+        """Let a user not be contacted, for good or until an instant."""
         detail = f"{reason} (until {until:%Y-%m-%d})" if until else reason
+        to = {"key": user_id, "to_suppressed": reason, "to_suppressed_until": until}
         with self._transaction() as connection:
-            to = {"key": user_id, "to_suppressed": reason, "to_suppressed_until": until}
             connection.execute(self._update("suppressed", "suppressed_until"), to)
-            self._tell(connection, [(user_id, "suppressed" if reason else "unsuppressed", detail)], now)
+            self._tell(connection, [(user_id, "suppressed", detail)], now)
+
+    def unsuppress(self, user_id: str, now: datetime) -> None:
+        """Let a user be contacted again, whether that was ordered otherwise or the address was refused."""
+        to = {"key": user_id, "to_suppressed": "", "to_suppressed_until": None, "to_undeliverable": ""}
+        with self._transaction() as connection:
+            connection.execute(self._update("suppressed", "suppressed_until", "undeliverable"), to)
+            self._tell(connection, [(user_id, "unsuppressed", "")], now)
 
     def resolve(self, message_id: str, outcome: Outcome, now: datetime) -> bool:
         """Settle a message of unknown fate: ACCEPTED, or DEFERRED so that its slot is tried again. False if there is none."""
@@ -215,28 +252,27 @@ class Ledger:
             row = connection.execute(select(slots).where(*self._this(user_id, step))).mappings().first()
         return Slot(**{name: row[name] for name in Slot.__slots__}) if row else None
 
-    def open(self, slot: Slot, user: User, sha256: str, now: datetime) -> None:
+    def open(self, slot: Slot, sha256: str, now: datetime) -> None:
         """Put the intent to send on disk, before the relay is told. A slot that was deferred is opened again."""
-        told = {"recipient": slot.recipient, "address": user.address, "sha256": sha256, "tried_at": now, "run_id": self.run_id}
+        to = {"recipient": slot.recipient, "address": slot.address, "sha256": sha256, "tried_at": now, "run_id": self.run_id}
         with self._transaction() as connection:
             if slot.attempts:
                 again = (*self._this(slot.user_id, slot.step), slots.c.outcome == Outcome.DEFERRED)
-                done = connection.execute(slots.update().where(*again).values(outcome=Outcome.SENDING, **told))
+                done = connection.execute(slots.update().where(*again).values(outcome=Outcome.SENDING, **to))
                 if done.rowcount != 1:
                     raise LedgerError(f"{self._place}: the slot of {slot.user_id} is not the one that was deferred", _TELL_US)
                 return
             fixed = {"step": slot.step, "message_id": slot.message_id, "date": slot.date, "attempts": 0}
-            connection.execute(slots.insert().values(self._row(slot.user_id, outcome=Outcome.SENDING, **fixed, **told)))
+            connection.execute(slots.insert().values(self._row(slot.user_id, outcome=Outcome.SENDING, **fixed, **to)))
 
-    def settle(self, slot: Slot, user: User, delivery: Delivery, now: datetime) -> None:
-        """Put the outcome on disk. A rejected address is not mailed again until the roster shows another."""
+    def settle(self, slot: Slot, delivery: Delivery, now: datetime) -> None:
+        """Put the outcome on disk. A user's address that is rejected is not mailed again until the roster shows another."""
         with self._transaction() as connection:
             result = {"outcome": delivery.outcome, "reply": delivery.reply, "attempts": slot.attempts + 1, "tried_at": now}
             connection.execute(slots.update().where(*self._this(slot.user_id, slot.step)).values(**result))
-            if delivery.outcome is Outcome.REJECTED:
-                _many(connection, self._update("undeliverable"), [{"key": slot.user_id, "to_undeliverable": user.address}])
-            told = f"message {slot.step}, {slot.message_id}: {delivery.reply}"
-            self._tell(connection, [(slot.user_id, delivery.outcome.value, told)], now)
+            if delivery.outcome is Outcome.REJECTED and slot.step != ESCALATION:
+                _many(connection, self._update("undeliverable"), [{"key": slot.user_id, "to_undeliverable": slot.address}])
+            self._tell(connection, [(slot.user_id, delivery.outcome.value, f"{_named(slot)}: {delivery.reply}")], now)
 
     def release(self, slot: Slot, reply: str, now: datetime) -> None:
         """Give back a slot whose message the relay refused for reasons of ours: nothing is used up."""
@@ -247,6 +283,30 @@ class Ledger:
             else:
                 connection.execute(slots.delete().where(*this))
             self._tell(connection, [(slot.user_id, "relay refused", f"message {slot.step}, {slot.message_id}: {reply}")], now)
+
+    # --- what comes back
+
+    def letters(self, message_ids: Iterable[str]) -> dict[str, Letter]:
+        """What was sent under these Message-IDs, as far as they are ours."""
+        with self._transaction() as connection:
+            return self._letters(connection, message_ids)
+
+    def returned(self, bounces: Iterable[Bounce], now: datetime) -> None:
+        """Note what came back, at most one for each message, and nothing that has been noted with the same code.
+
+        An address that is to blame is not mailed again until the roster shows another; one that it shows no longer is past.
+        """
+        by_id = {bounce.letter.message_id: bounce for bounce in bounces}
+        with self._transaction() as connection:
+            noted = self._letters(connection, by_id)
+            new = {message_id: bounce for message_id, bounce in by_id.items() if noted[message_id].bounced != bounce.code}
+            this = slots.update().where(self._mine(slots), slots.c.message_id == bindparam("key"))
+            codes = [{"key": message_id, "to_bounced": bounce.code} for message_id, bounce in new.items()]
+            _many(connection, this.values(bounced=bindparam("to_bounced")), codes)
+            blamed = [noted[message_id] for message_id, bounce in new.items() if bounce.blames_user]
+            marks = [{"key": m.user_id, "to_undeliverable": m.address} for m in blamed if m.address == address_key(m.email)]
+            _many(connection, self._update("undeliverable"), marks)
+            self._tell(connection, map(_came_back, new.values()), now)
 
     # --- within
 
@@ -277,8 +337,18 @@ class Ledger:
         shared = {"campaign": self._campaign, "at": now, "run_id": self.run_id}
         _many(connection, events.insert(), [{"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told])
 
+    def _letters(self, connection: Connection, message_ids: Iterable[str]) -> dict[str, Letter]:
+        columns = [users.c.email if name == "email" else slots.c[name] for name in Letter.__slots__]
+        joined = slots.join(users, (slots.c.campaign == users.c.campaign) & (slots.c.user_id == users.c.user_id))
+        wanted, found = sorted(set(message_ids)), dict[str, Letter]()
+        for start in range(0, len(wanted), _AT_ONCE):
+            these = (self._mine(slots), slots.c.message_id.in_(wanted[start : start + _AT_ONCE]))
+            rows = connection.execute(select(*columns).select_from(joined).where(*these))
+            found |= {row.message_id: Letter(*row) for row in rows}
+        return found
+
     def _messages(self, connection: Connection) -> dict[str, list[RowMapping]]:
-        columns = (slots.c.user_id, slots.c.date, slots.c.tried_at, slots.c.outcome, slots.c.attempts)
+        columns = (slots.c.user_id, slots.c.step, slots.c.tried_at, slots.c.outcome, slots.c.attempts)
         rows = connection.execute(select(*columns).where(self._mine(slots)).order_by(slots.c.user_id, slots.c.step)).mappings()
         return {user_id: list(group) for user_id, group in groupby(rows, key=lambda row: row["user_id"])}
 
@@ -297,12 +367,25 @@ def _changes(standing: Standing, columns: Iterable[str]) -> dict[str, object]:
     return {"key": standing.user_id} | {f"to_{column}": getattr(standing, column) for column in columns}
 
 
+def _named(slot: Any) -> str:  # noqa: ANN401  # a Slot, or a row with its columns
+    """The message of a slot, as the user's history tells it."""
+    return f"{f'message {slot.step}' if slot.step != ESCALATION else 'message to the manager'}, {slot.message_id}"
+
+
+def _came_back(bounce: Bounce) -> tuple[str, str, str]:
+    letter = bounce.letter
+    return letter.user_id, "returned" if bounce.blames_user else "bounced", f"{_named(letter)}: {bounce.detail}"
+
+
 def _standing(row: RowMapping, messages: list[RowMapping]) -> Standing:
     standing = Standing(**{name: row[name] for name in _REMEMBERED})
+    if messages and messages[0]["step"] == ESCALATION:
+        told = messages.pop(0)
+        standing = replace(standing, escalated=not _is_open(told), escalation_tried=told["tried_at"])
     if not messages:
         return standing
     last = messages[-1]
-    still_open = last["outcome"] == Outcome.DEFERRED and last["attempts"] < MOST_ATTEMPTS
+    still_open = _is_open(last)
     arrived = [message for message in messages if message["outcome"] in _MAY_HAVE_ARRIVED]
     return replace(
         standing,
@@ -314,3 +397,8 @@ def _standing(row: RowMapping, messages: list[RowMapping]) -> Standing:
         last_tried=last["tried_at"],
         last_outcome=Outcome.UNKNOWN if last["outcome"] == Outcome.SENDING else Outcome(last["outcome"]),
     )
+
+
+def _is_open(message: RowMapping) -> bool:
+    """Whether the message was deferred and its slot may be tried again."""
+    return bool(message["outcome"] == Outcome.DEFERRED and message["attempts"] < MOST_ATTEMPTS)

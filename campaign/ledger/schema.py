@@ -4,7 +4,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Dialect, Integer, MetaData, String, Table, Text, UniqueConstraint, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Dialect,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.types import TypeDecorator
 
 from campaign.errors import LedgerError
@@ -81,6 +94,7 @@ slots = Table(
     Column("outcome", String, nullable=False),
     Column("reply", Text, nullable=False, default=""),
     Column("run_id", String, nullable=False),
+    Column("bounced", Text, nullable=False, server_default=""),  # the code of the delivery failure that came back, "5.1.1" say
     UniqueConstraint("campaign", "message_id"),
 )
 
@@ -115,8 +129,15 @@ rejects = Table(
     Column("fingerprint", String, primary_key=True),
 )
 
+
+def _add_bounced(connection: Connection) -> None:
+    """The column `slots.bounced`, unless the table was just made with it."""
+    if slots.c.bounced.name not in {column["name"] for column in inspect(connection).get_columns(slots.name)}:
+        connection.execute(text("ALTER TABLE slots ADD COLUMN bounced TEXT NOT NULL DEFAULT ''"))
+
+
 # Each brings a ledger one version up; never changed once released.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all, _add_bounced)
 
 
 def upgrade(connection: Connection) -> None:
