@@ -1,8 +1,9 @@
 """What is remembered between nights, and the proof that it is the memory this campaign last wrote."""
 
-from campaign.ledger.book import Bounce, Event, Ledger, Letter, News, Passed
+from campaign.ledger.book import Ledger
 from campaign.ledger.lock import RunLock
 from campaign.ledger.opening import adopt, examine, open_ledger, read_ledger, witness_of
+from campaign.ledger.records import Bounce, Event, Letter, News, Passed
 from campaign.ledger.scratch import Memory, Scratch
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -12,69 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from campaign.errors import LedgerError
 from campaign.ledger.learning import change, learn
+from campaign.ledger.records import Bounce, Event, Letter, News, Passed, named
 from campaign.ledger.schema import campaigns, events, rejects, runs, slots, users
+from campaign.ledger.standing import MAY_HAVE_ARRIVED, standing_of
 from campaign.model import ESCALATION, Decision, Delivery, Finding, Outcome, Slot, Standing, Status, User, address_key
 
-MOST_ATTEMPTS = 3  # in one slot, of which the last uses it up
 _AT_ONCE = 500  # values in one query
-_MAY_HAVE_ARRIVED = (Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.SENDING)
 _NEEDS_A_PERSON = (Outcome.UNKNOWN, Outcome.REJECTED, "revoked", Status.USER_NOT_FOUND)
-_REMEMBERED = [column.name for column in users.c if column.name in Standing.__slots__]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened to one user."""
-
-    at: datetime
-    what: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """One thing that is new and needs a person."""
-
-    email: str
-    what: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """The night that was last let through to mail: when, and how many users the roster had then."""
-
-    at: datetime | None = None
-    users: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message as it was sent, for what comes back to be matched with."""
-
-    message_id: str
-    user_id: str
-    email: str  # the user's, as the roster last had it
-    step: int
-    recipient: str
-    address: str  # the recipient as addresses are compared
-    outcome: str
-    bounced: str  # the code of the failure that was noted; "" = none came back
-
-
-@dataclass(frozen=True, slots=True)
-class Bounce:
-    """A message that came back."""
-
-    letter: Letter
-    code: str
-    permanent: bool  # the address itself cannot be mailed
-    detail: str  # printable
-
-    @property
-    def blames_user(self) -> bool:
-        """Whether the user's own address is to blame: a message to the manager says nothing of it."""
-        return self.permanent and self.letter.step != ESCALATION
 
 
 class Ledger:
@@ -96,7 +39,7 @@ class Ledger:
         with self._transaction() as connection:
             lost = connection.execute(select(slots.c.user_id, slots.c.step, slots.c.message_id).where(*in_flight)).all()
             connection.execute(slots.update().where(*in_flight).values(outcome=Outcome.UNKNOWN, reply=reply))
-            told = ((m.user_id, Outcome.UNKNOWN.value, f"{_named(m)}: {reply}") for m in lost)
+            told = ((m.user_id, Outcome.UNKNOWN.value, f"{named(m)}: {reply}") for m in lost)
             self._tell(connection, told, now)
             connection.execute(users.update().where(self._mine(users), users.c.found != "").values(found="", detail=""))
             connection.execute(runs.insert().values(campaign=self._campaign, run_id=run_id, started=now))
@@ -146,7 +89,7 @@ class Ledger:
         with self._transaction() as connection:
             messages = self._messages(connection)
             rows = connection.execute(select(users).where(self._mine(users))).mappings()
-            return {row["user_id"]: _standing(row, messages.get(row["user_id"], [])) for row in rows}
+            return {row["user_id"]: standing_of(row, messages.get(row["user_id"], [])) for row in rows}
 
     def enrol(self, roster: Iterable[User], known: Mapping[str, Standing], now: datetime) -> None:
         """Make room for users who are new, and follow those whose address changed: they are deliverable again."""
@@ -235,7 +178,7 @@ class Ledger:
         with self._transaction() as connection:
             rows = connection.execute(
                 select(slots.c.address, slots.c.tried_at, slots.c.user_id)
-                .where(self._mine(slots), slots.c.outcome.in_(_MAY_HAVE_ARRIVED))
+                .where(self._mine(slots), slots.c.outcome.in_(MAY_HAVE_ARRIVED))
                 .order_by(slots.c.tried_at)
             )
             return {row.address: (row.tried_at, row.user_id) for row in rows}
@@ -243,7 +186,7 @@ class Ledger:
     def mailed_since(self, instant: datetime) -> int:
         """How many messages went out, or may have, since then."""
         with self._transaction() as connection:
-            recent = (self._mine(slots), slots.c.outcome.in_(_MAY_HAVE_ARRIVED), slots.c.tried_at > instant)
+            recent = (self._mine(slots), slots.c.outcome.in_(MAY_HAVE_ARRIVED), slots.c.tried_at > instant)
             return int(connection.execute(select(func.count()).where(*recent)).scalar_one())
 
     def slot(self, user_id: str, step: int) -> Slot | None:
@@ -272,7 +215,7 @@ class Ledger:
             connection.execute(slots.update().where(*self._this(slot.user_id, slot.step)).values(**result))
             if delivery.outcome is Outcome.REJECTED and slot.step != ESCALATION:
                 _many(connection, self._update("undeliverable"), [{"key": slot.user_id, "to_undeliverable": slot.address}])
-            self._tell(connection, [(slot.user_id, delivery.outcome.value, f"{_named(slot)}: {delivery.reply}")], now)
+            self._tell(connection, [(slot.user_id, delivery.outcome.value, f"{named(slot)}: {delivery.reply}")], now)
 
     def release(self, slot: Slot, reply: str, now: datetime) -> None:
         """Give back a slot whose message the relay refused for reasons of ours: nothing is used up."""
@@ -282,7 +225,7 @@ class Ledger:
                 connection.execute(slots.update().where(*this).values(outcome=Outcome.DEFERRED, reply=reply))
             else:
                 connection.execute(slots.delete().where(*this))
-            self._tell(connection, [(slot.user_id, "relay refused", f"message {slot.step}, {slot.message_id}: {reply}")], now)
+            self._tell(connection, [(slot.user_id, "relay refused", f"{named(slot)}: {reply}")], now)
 
     # --- what comes back
 
@@ -306,7 +249,11 @@ class Ledger:
             blamed = [noted[message_id] for message_id, bounce in new.items() if bounce.blames_user]
             marks = [{"key": m.user_id, "to_undeliverable": m.address} for m in blamed if m.address == address_key(m.email)]
             _many(connection, self._update("undeliverable"), marks)
-            self._tell(connection, map(_came_back, new.values()), now)
+            told = (
+                (m.letter.user_id, "returned" if m.blames_user else "bounced", f"{named(m.letter)}: {m.detail}")
+                for m in new.values()
+            )
+            self._tell(connection, told, now)
 
     # --- within
 
@@ -365,40 +312,3 @@ def _many(connection: Connection, statement: Any, rows: list[dict[str, Any]]) ->
 
 def _changes(standing: Standing, columns: Iterable[str]) -> dict[str, object]:
     return {"key": standing.user_id} | {f"to_{column}": getattr(standing, column) for column in columns}
-
-
-def _named(slot: Any) -> str:  # noqa: ANN401  # a Slot, or a row with its columns
-    """The message of a slot, as the user's history tells it."""
-    return f"{f'message {slot.step}' if slot.step != ESCALATION else 'message to the manager'}, {slot.message_id}"
-
-
-def _came_back(bounce: Bounce) -> tuple[str, str, str]:
-    letter = bounce.letter
-    return letter.user_id, "returned" if bounce.blames_user else "bounced", f"{_named(letter)}: {bounce.detail}"
-
-
-def _standing(row: RowMapping, messages: list[RowMapping]) -> Standing:
-    standing = Standing(**{name: row[name] for name in _REMEMBERED})
-    if messages and messages[0]["step"] == ESCALATION:
-        told = messages.pop(0)
-        standing = replace(standing, escalated=not _is_open(told), escalation_tried=told["tried_at"])
-    if not messages:
-        return standing
-    last = messages[-1]
-    still_open = _is_open(last)
-    arrived = [message for message in messages if message["outcome"] in _MAY_HAVE_ARRIVED]
-    return replace(
-        standing,
-        used=len(messages) - still_open,
-        messages=len(arrived),
-        attempts=last["attempts"] if still_open else 0,
-        first_sent=arrived[0]["tried_at"] if arrived else None,
-        last_sent=arrived[-1]["tried_at"] if arrived else None,
-        last_tried=last["tried_at"],
-        last_outcome=Outcome.UNKNOWN if last["outcome"] == Outcome.SENDING else Outcome(last["outcome"]),
-    )
-
-
-def _is_open(message: RowMapping) -> bool:
-    """Whether the message was deferred and its slot may be tried again."""
-    return bool(message["outcome"] == Outcome.DEFERRED and message["attempts"] < MOST_ATTEMPTS)

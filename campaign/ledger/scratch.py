@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from campaign.ledger.book import Ledger, Passed
+from campaign.ledger.book import Ledger
 from campaign.ledger.learning import learn
+from campaign.ledger.records import Passed
 from campaign.model import Finding, Standing, User
 
 

@@ -1,0 +1,67 @@
+"""What the ledger tells of what happened: events, news, nights that passed, messages and what came back of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from campaign.model import ESCALATION
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to one user."""
+
+    at: datetime
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One thing that is new and needs a person."""
+
+    email: str
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The night that was last let through to mail: when, and how many users the roster had then."""
+
+    at: datetime | None = None
+    users: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message as it was sent, for what comes back to be matched with."""
+
+    message_id: str
+    user_id: str
+    email: str  # the user's, as the roster last had it
+    step: int
+    recipient: str
+    address: str  # the recipient as addresses are compared
+    outcome: str
+    bounced: str  # the code of the failure that was noted; "" = none came back
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """A message that came back."""
+
+    letter: Letter
+    code: str
+    permanent: bool  # the address itself cannot be mailed
+    detail: str  # printable
+
+    @property
+    def blames_user(self) -> bool:
+        """Whether the user's own address is to blame: a message to the manager says nothing of it."""
+        return self.permanent and self.letter.step != ESCALATION
+
+
+def named(slot: Any) -> str:  # noqa: ANN401  # a Slot, a Letter, or a row with their columns
+    """The message of a slot, as the user's history tells it."""
+    return f"{f'message {slot.step}' if slot.step != ESCALATION else 'message to the manager'}, {slot.message_id}"
