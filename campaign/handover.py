@@ -23,7 +23,7 @@ from campaign.night import Night
 from campaign.pace import Pace
 from campaign.stopping import stop_if_asked
 
-_DEFERRED_IN_A_ROW = 3  # then it is the relay, not the recipients
+_IN_A_ROW = 3  # messages deferred or of unknown fate: then it is the relay, not the recipients
 _DOMAINS = 3  # that refuse us: then all would
 _GLANCE = 1.0  # seconds of waiting after which a stop is looked for while messages are on their way
 
@@ -88,7 +88,7 @@ class _HandOver:
         self._flights: dict[Future[Delivery], _Flight] = {}
         self._pace = Pace((night.config.mail.per_minute, 60))
         self._pauses = iter(night.means.patience)
-        self._deferred = 0  # in a row
+        self._unsure = 0  # messages in a row that were deferred or whose fate is unknown
         self._shunned: set[str] = set()  # domains whose provider refuses us
         self._done = HandedOver()
 
@@ -120,8 +120,8 @@ class _HandOver:
     def _may_go_on(self) -> bool:
         """Whether it is the next message's turn, if need be after a while. Raises whatever keeps it from being sent."""
         mail, means = self._night.config.mail, self._night.means
-        if self._deferred >= _DEFERRED_IN_A_ROW:
-            what = f"{mail.host}:{mail.port} deferred {self._deferred} messages in a row"
+        if self._unsure >= _IN_A_ROW:
+            what = f"{mail.host}:{mail.port} deferred {self._unsure} messages in a row, or gave no readable answer to them"
             raise RelayUnreachable(what, "look into the relay's log; the next run tries again")
         stop_if_asked(means.stop, self._night.config.stop_file)
         left = self._pace.take()
@@ -176,7 +176,7 @@ class _HandOver:
         self._ledger.settle(flight.slot, delivery, self._night.means.clock())
         self._done.deliveries.append(delivery)
         self._remember(flight.decision, _as_it_turned_out(flight.decision, delivery))
-        self._deferred = self._deferred + 1 if delivery.outcome is Outcome.DEFERRED else 0
+        self._unsure = self._unsure + 1 if delivery.outcome in {Outcome.DEFERRED, Outcome.UNKNOWN} else 0
         self._night.means.progress("mailing", len(self._done.deliveries), self._planned)
 
     def _heed(self, error: RelayRefused) -> None:

@@ -144,9 +144,10 @@ def test_a_stop_settles_what_is_on_its_way_and_starts_nothing_more(world: World)
     assert reasons(world) == {"sent": sent, "stopped": 12 - sent}
 
 
-def test_a_relay_that_defers_all_is_left_alone_after_three(world: World) -> None:
+@pytest.mark.parametrize(("phase", "answer"), [("RCPT", "450 4.2.0 later"), ("dot", "drop")])
+def test_a_relay_that_takes_nothing_for_certain_is_left_alone_after_three(world: World, phase: str, answer: str) -> None:
     world.roster(range(12))
-    world.relay.at("RCPT", "450 4.2.0 later")
+    world.relay.at(phase, answer)
     night = world.night(approve=12)
 
     assert night.exit_code == ExitCode.REFUSED
