@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -113,6 +114,29 @@ def sandbox(
 
 
 @app.command()
+def doctor(
+    config: ConfigFile = DEFAULT,
+    mail_to: Annotated[
+        str | None, typer.Option("--mail-to", metavar="ADDRESS", help="Also send one test message to this address.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check what a first night would trip over, one line each, with the remedy."""
+    from campaign import showing
+    from campaign.doctor import examine, exit_code
+
+    settings = _load(config)
+    checks = []
+    for check in examine(settings, _means(), mail_to=mail_to):
+        checks.append(check)
+        if not as_json:
+            typer.echo(showing.check(check))
+    if as_json:
+        _print_json({"checks": [asdict(check) for check in checks], "exit_code": exit_code(checks)})
+    raise typer.Exit(exit_code(checks))
+
+
+@app.command()
 def plan(
     config: ConfigFile = DEFAULT,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the whole plan to this CSV file.")] = None,
@@ -182,7 +206,7 @@ def explain(user: UserArgument, config: ConfigFile = DEFAULT, as_json: Json = Fa
 def preview(
     user: UserArgument,
     config: ConfigFile = DEFAULT,
-    template: Annotated[str, typer.Option("--template", help="invite or reminder.")] = "invite",
+    template: Annotated[str, typer.Option("--template", help="invite, reminder or escalation.")] = "invite",
     out: Annotated[Path | None, typer.Option("--out", help="Write FILE.eml, .html or .txt instead of printing the text.")] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Send it to this address, marked as a test.")] = None,
 ) -> None:
@@ -233,7 +257,7 @@ def suppress(
 
 @app.command()
 def unsuppress(user: UserArgument, config: ConfigFile = DEFAULT) -> None:
-    """Let a user be contacted again."""
+    """Let a user be contacted again, also one whose address was refused."""
     from campaign import orders
 
     typer.echo(f"{orders.unsuppress(_load(config), user, _now())} may be contacted again")
@@ -250,6 +274,33 @@ def resolve(
 
     orders.resolve(_load(config), message_id, arrived=arrived, now=_now())
     typer.echo("settled: it arrived" if arrived else "settled: it was lost, and is tried again on the next night")
+
+
+@app.command()
+def bounces(
+    config: ConfigFile = DEFAULT,
+    maildir: Annotated[
+        Path | None, typer.Option("--maildir", metavar="DIR", help="A maildir that delivery failures come to.")
+    ] = None,
+    imap: Annotated[
+        str | None,
+        typer.Option("--imap", metavar="URL", help="Or a mailbox: imaps://HOST/MAILBOX; signs in as [mail] does."),
+    ] = None,
+    approve: Annotated[
+        int | None, typer.Option("--approve", metavar="N", min=0, help="Believe up to N failures at once, however many they are.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read delivery failures: an address that they call dead is not mailed until the roster shows another. Prints what is new."""
+    from campaign import returning
+
+    settings = _load(config)
+    found = returning.take_back(settings, os.environ, maildir=maildir, imap=imap, approved=approve, now=_now())
+    if as_json:
+        _print_json(found.as_json())
+    elif found.exit_code or sys.stdout.isatty():
+        typer.echo("\n".join([*found.lines, found.summary]))
+    raise typer.Exit(found.exit_code)
 
 
 @app.command()

@@ -12,18 +12,19 @@ FLOORS = [
     ["errors"],
     ["model", "files", "bounded", "tls", "pace", "stopping"],
     ["config", "words", "https", "keys"],
-    ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl"],
+    ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl", "bounces"],
     ["given"],
     ["night"],
     ["probing", "handover"],
     ["nightly", "layout", "showing"],
     ["explaining"],
-    ["previewing", "orders"],
+    ["previewing", "orders", "returning"],
+    ["doctor"],
     ["sandbox"],
     ["cli"],
     ["__main__"],
 ]
-STAGES = {"roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl"}
+STAGES = {"roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl", "bounces"}
 PURE = ["guards", "plan", "model", "errors", "message.lint"]
 IMPURE = {"os", "socket", "pathlib", "time", "sqlite3", "requests", "smtplib", "subprocess", "random", "secrets", "tempfile"}
 

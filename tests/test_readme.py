@@ -6,15 +6,22 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import typer.main
 
 from campaign.cli import app
+from campaign.config import Mail
+from campaign.config.schema import Microsoft
 from campaign.errors import ExitCode
-from campaign.model import Reason, Status
+from campaign.mailer.providers import known
+from campaign.model import Grade, Reason, Status
 from campaign.report import Row
+from campaign.sasl import tokens
+from tests.world import CLIENT_ID
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,6 +103,29 @@ def _two_nights(folder: Path) -> None:
     assert campaign("campaign link", folder).stdout.startswith("http://127.0.0.1:")
     preview = next(line for line in BLOCKS[6].splitlines() if "preview" in line)
     assert "sent to you@example.com as a test" in campaign(preview, folder).stdout
+
+
+def test_the_certificate_that_it_makes_signs_in_at_microsoft(tmp_path: Path) -> None:
+    making = next(block for block in BLOCKS if "openssl req" in block)
+    subprocess.run(["sh", "-ec", making], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    app = Microsoft(tenant="contoso.onmicrosoft.com", client_id=CLIENT_ID, certificate_file=tmp_path / "smtp-app.pem")
+    mail = Mail.model_validate(
+        {"host": "h", "from": "a@example.com", "auth": "microsoft", "username": "a@example.com", "microsoft": app}
+    )
+
+    assert tokens(mail, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["smtp-app.crt", "smtp-app.pem"]
+
+
+@pytest.mark.parametrize("provider", ["microsoft365", "google-workspace"])
+def test_the_settings_that_it_shows_for_a_provider_are_valid(provider: str) -> None:
+    shown = next(block for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if provider in block)
+    mail = Mail.model_validate(tomllib.loads(shown)["mail"])
+
+    assert mail.preset == provider
+    assert not [
+        check for check in known(mail, datetime.now(UTC)) if check.what != "[mail] reply_to" and check.grade != Grade.GOOD
+    ]
 
 
 @pytest.mark.parametrize("words", ["TODO", "FIXME"])
