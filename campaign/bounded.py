@@ -2,15 +2,19 @@
 
 A socket's own time-out starts again with each byte: a server that drips one byte a minute holds a client for ever. Here
 `settimeout(seconds)` begins a *step*: all that is sent and read until the next `settimeout` must be done within those
-seconds, and what is read within `limit` bytes. `http.client` reads through `makefile`, the mailer with `recv`.
+seconds, and what is read within `limit` bytes. `http.client` and imaplib read through `makefile`, the mailer
+with `recv`.
 """
 
 import io
+import re
 import select
 import socket
 import ssl
 import time
 from typing import Any
+
+_PLACE = re.compile(r" \(_ssl\.c:\d+\)")
 
 
 class TooMuch(OSError):
@@ -33,11 +37,11 @@ class BoundedSocket:
         self._left = self._limit
         self.inner.settimeout(seconds)
 
-    def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:  # noqa: ANN401  # the signature is the socket's
-        """Return the buffered reader that http.client and smtplib ask for."""
+    def makefile(self, mode: str = "rb", buffering: int = io.DEFAULT_BUFFER_SIZE) -> io.BufferedReader:
+        """Return the buffered reader that http.client asks for; with `buffering=1` it takes no byte before it is wanted."""
         if mode != "rb":
             raise ValueError("for reading bytes only")
-        return io.BufferedReader(_Reader(self))
+        return io.BufferedReader(_Reader(self), buffering)
 
     def recv(self, size: int) -> bytes:
         """Read what is there, at most `size` bytes; b"" is the end. Raises TimeoutError, TooMuch, OSError."""
@@ -76,6 +80,26 @@ class BoundedSocket:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a socket has
         return getattr(self.inner, name)
+
+
+def dial(host: str, port: int, seconds: float) -> socket.socket:
+    """Connect to the first address that answers; all get the same share of the time, so that one dead one cannot eat it.
+
+    Raises the last address's OSError, UnicodeError for a host name that is none.
+    """
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure: OSError = ConnectionAbortedError("the host name has no address")
+    for *_, address in addresses:
+        try:
+            return socket.create_connection((str(address[0]), port), seconds / len(addresses))
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def words(error: Exception) -> str:
+    """What an OSError says, without its number and its place in a C file."""
+    return _PLACE.sub("", getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
 class _Reader(io.RawIOBase):

@@ -121,7 +121,7 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check what a first night would trip over, one line each, with the remedy."""
+    """Check what a first night would trip over on its way to the relay, one line each, with the remedy."""
     from campaign import showing
     from campaign.doctor import examine, exit_code
 
@@ -284,7 +284,7 @@ def bounces(
     ] = None,
     imap: Annotated[
         str | None,
-        typer.Option("--imap", metavar="URL", help="Or a mailbox: imaps://HOST/MAILBOX; signs in as [mail] does."),
+        typer.Option("--imap", metavar="URL", help="Or a mailbox: imaps://HOST/MAILBOX; signs in as at the relay."),
     ] = None,
     approve: Annotated[
         int | None, typer.Option("--approve", metavar="N", min=0, help="Believe up to N failures at once, however many they are.")

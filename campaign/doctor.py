@@ -1,4 +1,4 @@
-"""Everything that a first night would trip over, one check each: what was looked at, what was found, what to do."""
+"""What a first night would trip over on its way to the relay, one check each: what was looked at, what was found, what to do."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 

@@ -3,7 +3,8 @@
 import ssl
 from pathlib import Path
 
-from campaign.errors import ConfigError
+from campaign.errors import ConfigError, RelayUnreachable
+from campaign.model import printable
 
 
 def verifying_context(section: str, ca_file: Path | None, bundle: str | None = None) -> ssl.SSLContext:
@@ -22,3 +23,9 @@ def verifying_context(section: str, ca_file: Path | None, bundle: str | None = N
         what = f"[{section}] ca_file {ca_file} cannot be used: {error}"
         raise ConfigError(what, "it must be a file of PEM certificates") from error
     return context
+
+
+def distrusted(place: str, error: ssl.SSLCertVerificationError) -> RelayUnreachable:
+    """The error for a relay or a mailbox whose certificate does not verify; nothing was said to it."""
+    what = f"{place}: the certificate is not trusted: {printable(error.verify_message)}"
+    return RelayUnreachable(what, "have the certificate put right; for a private authority set [mail] ca_file")

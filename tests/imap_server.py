@@ -20,8 +20,9 @@ class ImapServer:
     client's last answer of a sign-in must be, decoded; None = anything goes.
 
     `server.at(command, action)` scripts it: "greeting", "CAPABILITY", "STARTTLS", "AUTHENTICATE", "EXAMINE", "UID SEARCH",
-    "UID FETCH", "LOGOUT". Actions: lines to answer instead, where `TAG` stands for the command's tag; "drop", "hang", "flood"
-    (one line without end), "chatter" (lines without end), "literal N" (announces so many bytes, and sends zeros).
+    "UID FETCH", "LOGOUT". Actions: lines to answer instead, where `TAG` stands for the command's tag; "drop", "hang", "slow" (a
+    tenth of a second, then as usual), "flood" (one line without end), "chatter" (lines without end), "literal N" (announces so
+    many bytes, and sends zeros).
 
     Seen: `commands`, `under_tls` (of each command), `answers` of a sign-in, decoded.
     """
@@ -104,8 +105,11 @@ class ImapServer:
         if action == "hang":
             self.over.wait(5)
             raise ConnectionAbortedError
+        if action == "slow":
+            self.over.wait(0.1)
+            action = ""
         while action in {"flood", "chatter"}:
-            sock.sendall((b"x" * 100 + b"\r\n" * (action == "chatter")).replace(b"xx", b"* ", 1) * 1000)
+            sock.sendall((b"X" * 100 + b"\r\n" * (action == "chatter")).replace(b"XX", b"* ", 1) * 1000)
         if action.startswith("literal "):
             size = int(action.split()[1])
             sock.sendall(f"* 1 FETCH (UID 1 BODY[] {{{size}}}\r\n".encode())

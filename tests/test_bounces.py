@@ -4,6 +4,7 @@ import os
 import sqlite3
 import ssl
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -28,8 +29,7 @@ from campaign.errors import (
     UsageError,
 )
 from campaign.explaining import explain
-from campaign.ledger import RunLock, open_ledger, witness_of
-from campaign.ledger import Bounce
+from campaign.ledger import Bounce, RunLock, open_ledger, witness_of
 from campaign.returning import Returned, take_back
 from campaign.tls import verifying_context
 from tests.imap_server import ImapServer
@@ -547,6 +547,12 @@ def test_a_large_mailbox_is_read_in_portions(context: ssl.SSLContext, fetch: Fet
     assert [len(words[2].split(",")) for words in asked] == [500, 16, 3, 20, 1]
 
 
+def test_each_step_has_its_own_time_and_share(context: ssl.SSLContext, fetch: Fetch) -> None:
+    huge = postfix() + b"x" * (1 << 18)
+    with ImapServer(context, dict.fromkeys(range(1, 65), huge)).at("UID FETCH", "slow") as server:
+        assert len(fetch(server, timeout=0.4)) == 64
+
+
 def test_only_what_came_since_the_campaign_began_is_asked_for(context: ssl.SSLContext, fetch: Fetch) -> None:
     with ImapServer(context) as server:
         fetch(server, since=datetime(2026, 12, 1, 3, tzinfo=UTC))
@@ -570,8 +576,8 @@ def test_a_huge_message_is_fetched_in_part(context: ssl.SSLContext, fetch: Fetch
 @pytest.mark.parametrize(
     ("offered", "answers"),
     [
-        ("AUTH=PLAIN AUTH=LOGIN", [f"\0me\0{PASSWORD}".encode()]),
-        ("AUTH=LOGIN", [b"me", PASSWORD.encode()]),
+        ("IMAP4rev1 AUTH=PLAIN AUTH=LOGIN", [f"\0me\0{PASSWORD}".encode()]),
+        ("IMAP4rev1 AUTH=LOGIN", [b"me", PASSWORD.encode()]),
     ],
 )
 def test_a_password_signs_in_by_whatever_is_offered(
@@ -601,6 +607,19 @@ def test_a_refused_sign_in_is_tried_once_and_says_nothing_secret(context: ssl.SS
     assert "t0ken" not in f"{told}{login!r}"
 
 
+@pytest.mark.parametrize("login", [Login(PASSWORD), Login(token="t0ken")])
+@pytest.mark.parametrize("repeating", ["TAG NO {}", "TAG BAD {}", "* BYE {}", "{}"])
+def test_a_secret_that_the_server_repeats_is_in_no_traceback(
+    context: ssl.SSLContext, fetch: Fetch, login: Login, repeating: str
+) -> None:
+    secret = login.token or PASSWORD
+    with ImapServer(context).at("EXAMINE", repeating.format(secret)) as server, pytest.raises(CampaignError) as stopped:
+        fetch(server, login=login)
+
+    assert secret not in "".join(traceback.format_exception(stopped.value))
+    assert "***" in str(stopped.value)
+
+
 def test_a_server_without_our_way_to_sign_in_is_refused(context: ssl.SSLContext, fetch: Fetch) -> None:
     with ImapServer(context, capabilities="IMAP4rev1 AUTH=GSSAPI") as server:
         with pytest.raises(RelayRefused, match=r"offers no AUTH=PLAIN or LOGIN; what it offers: AUTH=GSSAPI IMAP4REV1"):
@@ -618,6 +637,15 @@ def test_nothing_secret_is_said_where_tls_does_not_come_first(context: ssl.SSLCo
 
     assert stopped.value.exit_code is ExitCode.REFUSED
     assert server.commands == ["STARTTLS"]
+
+
+def test_what_is_said_in_the_clear_after_starttls_is_not_heard(context: ssl.SSLContext, fetch: Fetch) -> None:
+    early = "TAG OK go\n* CAPABILITY IMAP4rev1 AUTH=PLAIN"
+    with (
+        ImapServer(context, implicit=False).at("STARTTLS", early) as server,
+        pytest.raises(RelayUnreachable, match="in the clear"),
+    ):
+        fetch(server)
 
 
 @pytest.mark.parametrize("implicit", [True, False])
@@ -660,6 +688,59 @@ def test_whatever_goes_wrong_ends_soon_and_in_one_clear_sentence(
     assert str(stopped.value).startswith(f"127.0.0.1:{server.port} cannot be read: ")
     assert str(stopped.value).isprintable()
     assert time.monotonic() - started < 3
+
+
+def test_for_an_absurd_literal_no_memory_is_asked_for(context: ssl.SSLContext, fetch: Fetch) -> None:
+    with (
+        ImapServer(context).at("EXAMINE", "literal 999999999") as server,
+        pytest.raises(RelayUnreachable, match="announces more"),
+    ):
+        fetch(server)
+
+
+# What is written as IMAP and is none; some of it trips imaplib up.
+WRONG = [
+    ("greeting", "* PREAUTH welcome back"),
+    ("greeting", "* NO we are closed"),
+    ("CAPABILITY", "* CAPABILITY Rückläufer\nTAG OK done"),
+    ("CAPABILITY", "* CAPABILITY {3}\nabc\nTAG OK done"),
+    ("CAPABILITY", "* CAPABILITY AUTH=PLAIN\nTAG OK done"),
+    ("CAPABILITY", "TAG OK done"),
+    ("AUTHENTICATE", "+ a"),
+    ("AUTHENTICATE", "+ \n+ \n+ "),
+    ("EXAMINE", f"* OK {{{'9' * 5000}}}"),
+    ("EXAMINE", "OTHER1 OK done"),
+    ("EXAMINE", "TAG FOO done"),
+    ("UID SEARCH", "* SEARCH 1 {9}\n1\nTAG OK"),
+]
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize(("step", "answer"), WRONG)
+def test_a_wrong_answer_ends_in_a_clear_sentence(
+    context: ssl.SSLContext, fetch: Fetch, step: str, answer: str, implicit: bool
+) -> None:
+    with (
+        ImapServer(context, {1: postfix()}, implicit=implicit).at(step, answer) as server,
+        pytest.raises(RelayUnreachable, match=f"^127.0.0.1:{server.port} cannot be read: ") as stopped,
+    ):
+        fetch(server, timeout=0.2)
+
+    assert str(stopped.value).isprintable()
+
+
+@pytest.mark.parametrize("answer", ["* SEARCH {3}\n1 2\nTAG OK done", "* SEARCH x -1 99999999999\nTAG OK done", "TAG OK done"])
+def test_what_is_no_list_of_uids_names_no_message(context: ssl.SSLContext, fetch: Fetch, answer: str) -> None:
+    with ImapServer(context, {1: postfix()}).at("UID SEARCH", answer) as server:
+        assert fetch(server) == []
+
+
+@pytest.mark.parametrize(
+    "answer", ["* 1 FETCH (UID 1)", "* 1 FETCH (BODY[] {1}\nx {1}\nx)", "* 1 FETCH (UID 1 BODY[] NIL)", "* 1 EXPUNGE"]
+)
+def test_a_message_without_its_uid_or_its_text_is_passed_over(context: ssl.SSLContext, fetch: Fetch, answer: str) -> None:
+    with ImapServer(context, {1: postfix()}).at("UID FETCH", f"{answer}\nTAG OK done") as server:
+        assert fetch(server) == []
 
 
 @pytest.mark.parametrize("fault", ["flood", "chatter", "literal 999999999"])

@@ -6,12 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 import trustme
 
-from campaign.bounded import BoundedSocket, TooMuch
+from campaign.bounded import BoundedSocket, TooMuch, dial, words
 
 
 @pytest.fixture
@@ -144,3 +145,74 @@ def test_a_step_without_a_deadline_is_refused(pair: tuple[BoundedSocket, socket.
 def test_only_reading_bytes_is_bounded_so_nothing_else_is_offered(pair: tuple[BoundedSocket, socket.socket]) -> None:
     with pytest.raises(ValueError, match="reading"):
         pair[0].makefile("wb")
+
+
+def test_a_reader_without_a_buffer_leaves_the_rest_in_the_socket(pair: tuple[BoundedSocket, socket.socket]) -> None:
+    bounded, peer = pair
+    peer.sendall(b"one\ntwo")
+    with bounded.makefile("rb", 1) as file:
+        line = file.readline()
+
+    assert (line, bounded.readable(), bounded.recv(10)) == (b"one\n", True, b"two")
+
+
+@pytest.fixture
+def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let relay.test have two addresses on loopback."""
+    resolve = socket.getaddrinfo
+
+    def both(host: str, port: int, *args: Any, **options: Any) -> Any:
+        hosts = ("127.0.0.2", "127.0.0.1") if host == "relay.test" else (host,)
+        return [found for each in hosts for found in resolve(each, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+
+
+@pytest.mark.usefixtures("two_addresses")
+def test_the_first_address_that_answers_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with dial("relay.test", port, 1) as connected:
+            assert connected.getpeername() == ("127.0.0.1", port)
+
+
+@pytest.mark.usefixtures("two_addresses")
+def test_a_dead_address_has_only_its_share_of_the_time() -> None:
+    with ExitStack() as opened:
+        port = opened.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        opened.enter_context(socket.create_server(("127.0.0.2", port), backlog=0))
+        for _ in range(4):  # a full queue: whoever comes now hears nothing
+            queued = opened.enter_context(socket.socket())
+            queued.setblocking(False)
+            queued.connect_ex(("127.0.0.2", port))
+        began = time.monotonic()
+        with dial("relay.test", port, 0.6) as connected:
+            took = time.monotonic() - began
+
+            assert connected.getpeername() == ("127.0.0.1", port)
+    assert 0.25 < took < 0.55
+
+
+@pytest.mark.usefixtures("two_addresses")
+def test_where_no_address_answers_the_last_failure_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    with pytest.raises(ConnectionRefusedError):
+        dial("relay.test", port, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (
+            ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1000)"),
+            "[SSL: WRONG_VERSION_NUMBER] wrong version number",
+        ),
+        (TimeoutError("timed out"), "timed out"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_an_error_is_told_in_words_without_numbers(error: OSError, told: str) -> None:
+    assert words(error) == told

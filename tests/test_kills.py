@@ -118,7 +118,7 @@ def kill_again_and_again(world: World, people: range, chance: Random, most: int)
                 wait_until(lambda: len(world.relay.accepted) > before + more or process.poll() is not None)  # noqa: B023  # used at once
                 time.sleep(chance.uniform(0, 0.06))
             else:
-                time.sleep(chance.uniform(0, 2))
+                time.sleep(chance.uniform(0, 1))
             process.kill()
             kills += ended(process)[0] == -signal.SIGKILL
     return kills
@@ -126,7 +126,7 @@ def kill_again_and_again(world: World, people: range, chance: Random, most: int)
 
 def survive_random_kills(folder: Path, seed: int, people: range, most: int) -> Counter[str]:
     with world_of(folder, people) as world:
-        world.relay.at("dot", "delay 0.02")
+        world.relay.at("dot", "delay 0.05")  # so that even a quick run lives longer than the wait for its end
         kills = kill_again_and_again(world, people, Random(seed), most)  # noqa: S311  # luck, not secrecy
         code, complaint = run(world)
         counts = judge(world, people)

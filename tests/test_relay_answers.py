@@ -50,6 +50,7 @@ BY_PHASE = [
     ("DATA", "hang", LATER),
     ("DATA", "250 2.0.0 what", LATER),
     ("DATA", "554 5.5.1 no valid recipients", US),
+    ("DATA", "354 go ahead\n451 4.3.0 going down", LATER),  # while the message is on its way, before its dot
     # the dot: only a clean answer tells
     ("dot", "250 2.0.0 queued as 4711", SENT),
     ("dot", "252 2.0.0 will try", SENT),
@@ -77,6 +78,7 @@ BY_CODE = [
     ("RCPT", "450 4.2.1 Peak SMTP relay limit exceeded for customer", SENT),
     ("dot", "454 Throttling failure: Maximum sending rate exceeded.", SENT),
     ("MAIL", "421 4.7.0 Try again later, closing connection.", SENT),
+    ("MAIL", "454 4.7.0 Too many login attempts, please try again later.", SENT),
     # we are not wanted
     ("dot", "554 5.2.2 mailbox full; STOREDRV.Submission.Exception", US),
     ("MAIL", "550 5.7.30 Basic authentication is not supported for Client Submission", US),

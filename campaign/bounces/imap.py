@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -10,8 +9,8 @@ from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from campaign.bounces.dsn import MOST_BYTES
-from campaign.bounces.wire import Connection, Login, words
-from campaign.errors import RelayUnreachable, UsageError
+from campaign.bounces.wire import Connection, Login
+from campaign.errors import UsageError
 from campaign.model import printable
 
 _PORTS = {"imap": 143, "imaps": 993}
@@ -69,25 +68,17 @@ def messages(
     `timeout` is in seconds, for each step, whole. Raises RelayUnreachable for a server that cannot be reached safely, falls
     silent or talks nonsense, RelayRefused for one that says no, UsageError where there are too many messages.
     """
-    connection = Connection(place.host, place.port, timeout)
-    try:
-        with closing(connection):
-            connection.open(context, implicit_tls=place.implicit_tls)
-            connection.sign_in(place.username, login)
-            connection.examine(place.mailbox)
-            yield from _reports(connection, _recent(connection, place, since))
-            connection.leave()
-    except (OSError, UnicodeError) as error:  # UnicodeError: the host name is none
-        raise RelayUnreachable(
-            f"{place} cannot be read: {words(error)} (at {connection.step})",
-            "check the URL and the network; nothing was noted, and the mailbox is as it was",
-        ) from error
+    with Connection(place.host, place.port, context, timeout, implicit_tls=place.implicit_tls) as connection:
+        connection.sign_in(place.username, login)
+        connection.examine(place.mailbox)
+        yield from _reports(connection, _recent(connection, place, since))
+        connection.leave()
 
 
 def _recent(connection: Connection, place: Place, since: datetime | None) -> list[int]:
     # A day earlier: the server counts days in a time zone of its own.
     day = "-".join(format_datetime(since - timedelta(days=1)).split()[1:4]) if since else ""
-    uids = connection.search(f"SINCE {day}" if day else "ALL")
+    uids = connection.uids(f"SINCE {day}" if day else "ALL")
     if len(uids) > _MOST_MESSAGES:
         raise UsageError(
             f"{place}: there are {len(uids)} messages to look through, more than {_MOST_MESSAGES}",
@@ -99,10 +90,10 @@ def _recent(connection: Connection, place: Place, since: datetime | None) -> lis
 def _reports(connection: Connection, uids: Sequence[int]) -> Iterator[bytes]:
     # Not by SEARCH HEADER: some servers have no index of that header, and find nothing instead of saying so.
     for some in _portions(uids, _HEADERS):
-        headers = connection.fetch(some, _CONTENT_TYPE)
+        headers = connection.pieces(some, _CONTENT_TYPE)
         reports = [uid for uid, header in headers.items() if b"multipart/report" in header.lower()]
         for few in _portions(reports, _BODIES):
-            yield from connection.fetch(few, _BEGINNING).values()
+            yield from connection.pieces(few, _BEGINNING).values()
 
 
 def _portions(uids: Sequence[int], size: int) -> Iterator[Sequence[int]]:

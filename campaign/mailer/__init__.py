@@ -6,8 +6,9 @@ import time
 from types import TracebackType
 from typing import Self
 
+from campaign.bounded import words
 from campaign.errors import ConfigError, RelayUnreachable
-from campaign.mailer.conversation import Phase, refused, words
+from campaign.mailer.conversation import Phase, refused
 from campaign.mailer.parameters import mail_parameters, rcpt_parameters
 from campaign.mailer.replies import DONE, REFUSED, Reply
 from campaign.mailer.route import Route, TokenSource

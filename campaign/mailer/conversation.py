@@ -14,7 +14,6 @@ from campaign.mailer.route import Route
 from campaign.model import printable
 
 _LINE = re.compile(rb"([1-5][0-9]{2})(?:([ -])(.*?))?\r?\n", re.DOTALL)
-_PLACE = re.compile(r" \(_ssl\.c:\d+\)")
 
 
 class Garbled(OSError):
@@ -108,7 +107,7 @@ class Conversation(smtplib.SMTP):
             match = _LINE.fullmatch(line)
             codes.add(match[1] if match else b"")
             if match is None or len(codes) > 1:
-                raise Garbled(f"unreadable reply {self.without_secrets(line)!r}")
+                raise Garbled(f"unreadable reply {printable(repr(self.without_secrets(line)))}")
             lines.append(self.without_secrets(match[3] or b"").strip())
             more = match[2] == b"-"
         return int(codes.pop()), b"\n".join(lines)
@@ -145,8 +144,3 @@ def refused(conversation: Conversation, reply: Reply, recipient: str = "", *, be
         error = RelayRefused
     more = f"; {besides}" if besides else ""
     return error(f"{conversation.route} refused {where}: {reply}{more} ({meaning.why})", then)
-
-
-def words(error: Exception) -> str:
-    """What an OSError says, without its number and its place in a C file."""
-    return printable(_PLACE.sub("", getattr(error, "strerror", None) or str(error) or type(error).__name__))

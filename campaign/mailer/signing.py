@@ -2,8 +2,9 @@
 
 import base64
 
+from campaign.bounded import words
 from campaign.errors import RelayRefused, RelayUnreachable
-from campaign.mailer.conversation import Conversation, Phase, refused, words
+from campaign.mailer.conversation import Conversation, Phase, refused
 from campaign.mailer.replies import LATER, Reply
 from campaign.mailer.route import TokenSource
 from campaign.model import printable

@@ -11,19 +11,18 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from campaign.bounded import BoundedSocket
+from campaign.bounded import BoundedSocket, words
 from campaign.errors import CampaignError, RelayUnreachable
 from campaign.mailer.replies import Reply
 from campaign.mailer.route import Route
 from campaign.mailer.signing import sign_in
-from campaign.mailer.wire import Connection, Phase, words
+from campaign.mailer.wire import MOST_BYTES, Connection, Phase
 from campaign.model import Check, Grade, printable
 
 _SOON = 14  # days before a certificate's end that somebody should know
 _MOST_SHOWN = 4  # addresses or names
 _EXPIRED, _NOT_YET, _OTHER_NAME = 10, 9, {62, 64}  # X509_V_ERR_… of openssl/x509_vfy.h
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which Python has no name
-_MOST_BYTES = 32 * 1024  # that a relay may send in one step
 
 _ON_THE_WAY = "check [mail] host and port, and that no firewall on the way keeps this machine from it"
 _BELONG_TOGETHER = (
@@ -189,7 +188,7 @@ class _Relay(Connection):
             self._greet()
             self._start_tls()
         else:
-            self.sock = BoundedSocket(self._verified(self.sock.inner), self.route.timeout, _MOST_BYTES)
+            self.sock = BoundedSocket(self._verified(self.sock.inner), self.route.timeout, MOST_BYTES)
 
     def sign_in(self) -> None:
         """Try once."""

@@ -5,16 +5,16 @@ import socket
 import ssl
 from typing import Any
 
-from campaign.bounded import BoundedSocket
+from campaign.bounded import BoundedSocket, dial
 from campaign.errors import RelayUnreachable
-from campaign.mailer.conversation import Conversation, Phase, refused, words
+from campaign.mailer.conversation import Conversation, Phase, refused
 from campaign.mailer.replies import DONE, REFUSED, Reply
 from campaign.mailer.signing import TokenRefused, sign_in
-from campaign.model import printable
+from campaign.tls import distrusted
 
-__all__ = ["Connection", "Phase", "refused", "words"]
+__all__ = ["MOST_BYTES", "Connection", "Phase", "refused"]
 
-_MOST_BYTES = 32 * 1024  # that a relay may send in one step; an EHLO reply has one or two thousand
+MOST_BYTES = 32 * 1024  # that a relay may send in one step; an EHLO reply has one or two thousand
 _FULL_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _READY_FOR_TLS, _GO_AHEAD = 220, 354
 
@@ -70,19 +70,16 @@ class Connection(Conversation):
             raise
 
     def _get_socket(self, host: str, port: int, timeout: float) -> Any:  # noqa: ANN401  # called by smtplib's connect
-        raw = _dial(host, port, self.route.connect_timeout)
+        raw = dial(host, port, self.route.connect_timeout)
         raw.settimeout(timeout)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the final dot waits 40 ms for the body's ACK
-        return BoundedSocket(self._verified(raw) if self.route.security == "tls" else raw, timeout, _MOST_BYTES)
+        return BoundedSocket(self._verified(raw) if self.route.security == "tls" else raw, timeout, MOST_BYTES)
 
     def _verified(self, raw: socket.socket) -> ssl.SSLSocket:
         try:
             return self.context.wrap_socket(raw, server_hostname=self.route.host)
         except ssl.SSLCertVerificationError as error:
-            raise RelayUnreachable(
-                f"{self.route}: the certificate is not trusted: {printable(error.verify_message)}",
-                "have the certificate put right; for a private authority set [mail] ca_file",
-            ) from error
+            raise distrusted(str(self.route), error) from error
 
     def _greet(self) -> None:
         self.phase = Phase.EHLO
@@ -107,23 +104,11 @@ class Connection(Conversation):
         if self.unread:  # would be taken for an answer given under TLS (CVE-2011-0411)
             raise self._unsafe("it went on talking in the clear after STARTTLS")
         self.sock.settimeout(self.timeout)
-        self.sock = BoundedSocket(self._verified(self.sock.inner), self.timeout, _MOST_BYTES)
+        self.sock = BoundedSocket(self._verified(self.sock.inner), self.timeout, MOST_BYTES)
 
     def _unsafe(self, why: str) -> RelayUnreachable:
         advice = 'ask whoever runs the relay, or use [mail] security = "tls" with its port, usually 465'
         return RelayUnreachable(f"{self.route} cannot be reached safely: {why}; nothing was sent", advice)
-
-
-def _dial(host: str, port: int, seconds: float) -> socket.socket:
-    """Connect to the first address that answers; all get the same share of the time, so that one dead one cannot eat it."""
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    failure: OSError = ConnectionAbortedError("the host name has no address")
-    for *_, address in addresses:
-        try:
-            return socket.create_connection((str(address[0]), port), seconds / len(addresses))
-        except OSError as error:
-            failure = error
-    raise failure
 
 
 def _stuffed(data: bytes) -> bytes:
