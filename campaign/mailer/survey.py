@@ -13,10 +13,11 @@ from typing import Any, Self
 
 from campaign.bounded import BoundedSocket, words
 from campaign.errors import CampaignError, RelayUnreachable
+from campaign.mailer.conversation import Phase
 from campaign.mailer.replies import Reply
 from campaign.mailer.route import Route
 from campaign.mailer.signing import sign_in
-from campaign.mailer.wire import MOST_BYTES, Connection, Phase
+from campaign.mailer.wire import MOST_BYTES, Connection
 from campaign.model import Check, Grade, printable
 
 _SOON = 14  # days before a certificate's end that somebody should know

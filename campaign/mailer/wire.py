@@ -7,12 +7,10 @@ from typing import Any
 
 from campaign.bounded import BoundedSocket, dial
 from campaign.errors import RelayUnreachable
-from campaign.mailer.conversation import Conversation, Phase, refused
+from campaign.mailer.conversation import Conversation, Phase
 from campaign.mailer.replies import DONE, REFUSED, Reply
 from campaign.mailer.signing import TokenRefused, sign_in
 from campaign.tls import distrusted
-
-__all__ = ["MOST_BYTES", "Connection", "Phase", "refused"]
 
 MOST_BYTES = 32 * 1024  # that a relay may send in one step; an EHLO reply has one or two thousand
 _FULL_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
