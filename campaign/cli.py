@@ -308,19 +308,19 @@ def adopt(
     config: ConfigFile = DEFAULT,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Accept a ledger that was restored or moved, after showing what was found. The next night needs an approval again."""
+    """Accept a restored or moved ledger, or a corrected clock, after showing what was found. The next night needs an approval."""
     from campaign import ledger
 
     settings = _load(config)
     with ledger.RunLock(settings.lock_file):
-        found = ledger.examine(settings)
+        found = ledger.examine(settings, _now())
         if not found:
             typer.echo("nothing to adopt: the ledger is the one that this campaign last wrote")
             return
         typer.echo(f"found: {found}")
         if not yes and not (sys.stdin.isatty() and typer.confirm("Is this meant, and may the campaign go on from it?")):
             raise UsageError("nothing was adopted", "to adopt without being asked: campaign adopt --yes")
-        ledger.adopt(settings)
+        ledger.adopt(settings, _now())
     typer.echo("adopted. Messages that this ledger does not know of may have gone out, and would go out again")
     typer.echo("look first: campaign plan    then let the next night through: campaign run --approve N")
 

@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from campaign import plan
 from campaign.errors import CampaignError, DomainRefused, LedgerError, RelayBusy, RelayRefused, RelayUnreachable
 from campaign.given import message_id
 from campaign.ledger import Ledger
@@ -25,6 +27,7 @@ from campaign.stopping import stop_if_asked
 
 _IN_A_ROW = 3  # messages deferred or of unknown fate: then it is the relay, not the recipients
 _DOMAINS = 3  # that refuse us: then all would
+_FRESH = timedelta(hours=6)  # a finding may cause mail no longer than that: this machine may have slept
 _GLANCE = 1.0  # seconds of waiting after which a stop is looked for while messages are on their way
 
 # What the report says of a message, by what became of it.
@@ -113,6 +116,8 @@ class _HandOver:
                 self._land(None, self._heed)
             elif _domain(self._waiting[0]) in self._shunned:
                 self._leave_out(self._waiting.popleft(), Reason.RELAY_REFUSED)
+            elif not plan.is_open(self._night.config.policy, self._night.means.clock()):
+                self._leave_out(self._waiting.popleft(), Reason.OUTSIDE_HOURS)
             elif self._may_go_on():
                 self._launch(self._waiting[0])
                 self._land(0, self._heed)
@@ -124,6 +129,7 @@ class _HandOver:
             what = f"{mail.host}:{mail.port} deferred {self._unsure} messages in a row, or gave no readable answer to them"
             raise RelayUnreachable(what, "look into the relay's log; the next run tries again")
         stop_if_asked(means.stop, self._night.config.stop_file)
+        self._night.still_holds(_FRESH)
         left = self._pace.take()
         if left and self._flights:
             self._land(min(left, _GLANCE), self._heed)

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from campaign import plan
 from campaign.config import Config
-from campaign.errors import CampaignError, ExitCode
+from campaign.errors import CampaignError, ExitCode, GuardTripped
 from campaign.given import Given, Means
+from campaign.ledger import RunLock
 from campaign.message import freeze
 from campaign.model import Action, Decision, Delivery, Finding, Reason, Slot, Standing, Status, Trip, User, stamp
 
@@ -35,6 +36,8 @@ class Night:
     given: Given = field(repr=False)
     started: datetime
     run_id: str
+    lock: RunLock | None = None  # a plan needs none
+    probed: datetime | None = None  # when the last answer had come
     finished: datetime | None = None
     canary: list[Finding] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -47,6 +50,18 @@ class Night:
     problems: list[CampaignError] = field(default_factory=list)  # what kept the night from its end
     attention: list[str] = field(default_factory=list)  # what is new and needs a person
     reports: list[Path] = field(default_factory=list)
+
+    def still_holds(self, fresh: timedelta) -> None:
+        """See to it that the lock is still ours, and that the findings are not older than `fresh` by the clock.
+
+        Raises LedgerError, GuardTripped.
+        """
+        if self.lock:
+            self.lock.check()
+        now, probed = self.means.clock(), self.probed or self.started
+        if not timedelta(0) <= now - probed <= fresh:
+            what = f"guard clock: Docusign was asked at {probed:%Y-%m-%d %H:%M} UTC, and now it is {now:%Y-%m-%d %H:%M}"
+            raise GuardTripped(what, "the machine slept, or its clock was set; the next run asks again and goes on from here")
 
     def check(self, decision: Decision) -> None:
         """Render and audit the message of a decision. Raises TemplateError."""

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from campaign import guards, plan, report
@@ -20,7 +20,7 @@ from campaign.config import Config
 from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateError
 from campaign.given import Given, Means, prepare, read_roster
 from campaign.handover import hand_over
-from campaign.ledger import Ledger, Memory, News, RunLock, Scratch, open_ledger, read_ledger, witness_of
+from campaign.ledger import Ledger, Memory, News, RunLock, Scratch, amiss, open_ledger, read_ledger, witness_of
 from campaign.model import Action, Decision, Reason, Reject, Trip
 from campaign.night import Night
 from campaign.probing import of_roster, probe
@@ -29,10 +29,11 @@ from campaign.words import EVENTS
 
 def run(config: Config, means: Means, approved: int | None = None) -> Night:
     """One night. What stops it stands in the result; raises only where nothing was attempted or the ledger fails."""
-    with RunLock(config.lock_file):
+    with RunLock(config.lock_file) as lock:
         given = prepare(config, means)
         with open_ledger(config) as ledger:
             night = _begin(config, means, given, ledger)
+            night.lock = lock
             probe(night, ledger)
             _decide(night, ledger, approved)
             night.problems += [_as_problem(trip, night.planned) for trip in night.trips if not trip.lifted]
@@ -46,6 +47,7 @@ def plan_only(config: Config, means: Means) -> Night:
     night = Night(config, means, prepare(config, means), means.clock(), run_id="")
     with read_ledger(config) as ledger:
         memory = Scratch(ledger)
+        _trust(night.started, memory)
         probe(night, memory)
         _decide(night, memory, approved=None)
     night.problems += [_as_problem(trip, night.planned) for trip in night.trips if not trip.liftable]
@@ -65,10 +67,17 @@ def rewrite_report(config: Config, means: Means) -> list[Path]:
 def _begin(config: Config, means: Means, given: Given, ledger: Ledger) -> Night:
     """Open the run in the ledger. What a killed run left in flight is settled as unknown there."""
     now = means.clock()
+    _trust(now, ledger)
     night = Night(config, means, given, now, run_id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")
     witness_of(config, ledger)
     ledger.begin(night.run_id, now)
     return night
+
+
+def _trust(now: datetime, memory: Memory) -> None:
+    """Raise GuardTripped for a clock that jumped: every date would be wrong, and nothing is noted under a wrong date."""
+    if wrong := amiss(memory.last_run(), now):
+        raise GuardTripped(f"guard clock: {wrong}", "set the clock by NTP; if it is right: campaign adopt")
 
 
 def _decide(night: Night, memory: Memory, approved: int | None) -> None:

@@ -44,6 +44,7 @@ def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
             memory.note(night.canary, before, means.clock())
             todo = [user.user_id for user in night.given.roster.users if _is_due(user, before[user.user_id], night)]
             _note_all(prober.probe(todo), len(todo), night, memory, before)
+    night.probed = means.clock()
     stop_if_asked(means.stop, config.stop_file)
 
 

@@ -229,7 +229,7 @@ def test_a_first_run_creates_ledger_and_witness(config: Config) -> None:
     used(config)
 
     assert witness_file(config).exists()
-    assert examine(config) == ""
+    assert examine(config, NOW) == ""
 
 
 def test_a_first_run_cut_short_needs_no_repair(config: Config) -> None:
@@ -311,8 +311,8 @@ def test_adopting_accepts_an_old_copy_and_asks_for_an_approval_again(config: Con
     shutil.copy(config.ledger_file, config.folder / "backup")
     used(config)
     shutil.copy(config.folder / "backup", config.ledger_file)
-    assert "is not the last one" in examine(config)
-    adopt(config)
+    assert "is not the last one" in examine(config, NOW)
+    adopt(config, NOW)
 
     with open_ledger(config) as ledger:
         assert ledger.last_passed().at is None
@@ -321,8 +321,8 @@ def test_adopting_accepts_an_old_copy_and_asks_for_an_approval_again(config: Con
 def test_a_spoilt_witness_can_be_adopted_away(config: Config) -> None:
     used(config)
     witness_file(config).write_text("nonsense")
-    assert "cannot be read" in examine(config)
-    adopt(config)
+    assert "cannot be read" in examine(config, NOW)
+    adopt(config, NOW)
 
     with open_ledger(config) as ledger:
         assert ledger.last_passed().at is None
@@ -339,8 +339,8 @@ def test_a_plan_reads_no_ledger_that_a_run_would_refuse(config: Config) -> None:
 def test_adopting_a_lost_ledger_begins_anew(config: Config) -> None:
     used(config)
     config.ledger_file.unlink()
-    assert "missing" in examine(config)
-    adopt(config)
+    assert "missing" in examine(config, NOW)
+    adopt(config, NOW)
 
     with open_ledger(config) as ledger:
         assert ledger.standings() == {}

@@ -1,6 +1,7 @@
 """What is remembered between nights, and the proof that it is the memory this campaign last wrote."""
 
 from campaign.ledger.book import Ledger
+from campaign.ledger.clock import amiss
 from campaign.ledger.lock import RunLock
 from campaign.ledger.opening import adopt, examine, open_ledger, read_ledger, witness_of
 from campaign.ledger.records import Bounce, Event, Letter, News, Passed
@@ -17,6 +18,7 @@ __all__ = [
     "RunLock",
     "Scratch",
     "adopt",
+    "amiss",
     "examine",
     "open_ledger",
     "read_ledger",

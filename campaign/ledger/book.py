@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from campaign.errors import LedgerError
+from campaign.ledger.clock import last_run
 from campaign.ledger.learning import change, learn
 from campaign.ledger.records import Bounce, Event, Letter, News, Passed, named
 from campaign.ledger.schema import campaigns, events, rejects, runs, slots, users
@@ -60,6 +61,11 @@ class Ledger:
             this = (self._mine(runs), runs.c.run_id == self.run_id)
             connection.execute(runs.update().where(*this).values(exit_code=exit_code, counts=counts))
             connection.execute(runs.update().where(self._mine(runs), runs.c.finished.is_(None)).values(finished=now))
+
+    def last_run(self) -> datetime | None:
+        """When another run last began or ended; None before the first."""
+        with self._transaction() as connection:
+            return last_run(connection, self._campaign, but=self.run_id)
 
     def turn_page(self) -> int:
         """Count the generation up and return it; the witness is told after the commit, so it is at most one behind."""

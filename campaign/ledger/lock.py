@@ -30,5 +30,16 @@ class RunLock:
             raise Busy(f"another run holds {self._path}", "wait for it to end; nothing was changed") from None
         return self
 
+    def check(self) -> None:
+        """Raise LedgerError where the file at the path is no longer the one that is locked: another run may hold that one."""
+        try:
+            same = os.path.samestat(os.fstat(self._descriptor), self._path.lstat())
+        except OSError:
+            same = False
+        if not same:
+            raise LedgerError(
+                f"{self._path} was removed or replaced during the run", "leave it in place; the next run goes on from here"
+            )
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self._descriptor)

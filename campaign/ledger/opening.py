@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -21,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from campaign.config import Config
 from campaign.errors import LedgerError
 from campaign.ledger.book import Ledger
+from campaign.ledger.clock import amiss, corrected, last_run
 from campaign.ledger.schema import MIGRATIONS, campaigns, upgrade, version
 from campaign.ledger.witness import Witness, read_witness, this_host, write_witness
 
@@ -77,8 +79,8 @@ def witness_of(config: Config, ledger: Ledger) -> None:
     write_witness(_witness_file(config), replace(seen, generation=generation))
 
 
-def examine(config: Config) -> str:
-    """What is wrong between the ledger and its witness, in words; "" if nothing is. Changes nothing."""
+def examine(config: Config, now: datetime) -> str:
+    """What is wrong between the ledger, its witness and the clock, in words; "" if nothing is. Changes nothing."""
     try:
         seen = read_witness(_witness_file(config))
     except LedgerError as error:
@@ -87,11 +89,16 @@ def examine(config: Config) -> str:
         return _lost(config, seen)
     with _connected(config, "write") as connection, connection.begin():
         row = _campaign_row(connection, config) if version(connection) else None
-        return _disagreement(config, row, seen) if row else f"{config.ledger_file} holds nothing of this campaign"
+        if row is None:
+            return f"{config.ledger_file} holds nothing of this campaign"
+        return _disagreement(config, row, seen) or amiss(last_run(connection, config.name), now)
 
 
-def adopt(config: Config) -> None:
-    """Accept what is there as this campaign's ledger, or begin anew where nothing is; the next night needs an approval again."""
+def adopt(config: Config, now: datetime) -> None:
+    """Accept what is there as this campaign's ledger, or begin anew where nothing is; and accept the clock.
+
+    The next night needs an approval again.
+    """
     if not _present(config.ledger_file):
         _witness_file(config).unlink(missing_ok=True)
         return
@@ -99,6 +106,7 @@ def adopt(config: Config) -> None:
         upgrade(connection)
         row = _campaign_row(connection, config) or _create(connection, config)
         connection.execute(campaigns.update().where(campaigns.c.campaign == config.name).values(passed_at=None))
+        corrected(connection, config.name, now)
     _write_witness(config, row, row.generation)
 
 

@@ -20,6 +20,7 @@ class Memory(Protocol):
     def last_mailed(self) -> dict[str, tuple[datetime, str]]: ...
     def mailed_since(self, instant: datetime) -> int: ...
     def last_passed(self) -> Passed: ...
+    def last_run(self) -> datetime | None: ...
 
 
 class Scratch:
@@ -53,3 +54,7 @@ class Scratch:
     def last_passed(self) -> Passed:
         """The night that was last let through to mail, as the ledger has it."""
         return self._ledger.last_passed() if self._ledger else Passed()
+
+    def last_run(self) -> datetime | None:
+        """When a run last began or ended, as the ledger has it."""
+        return self._ledger.last_run() if self._ledger else None
