@@ -1,10 +1,12 @@
 """What is remembered between nights, and when the memory is refused."""
 
+import resource
 import shutil
+import signal
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -372,3 +374,58 @@ def test_the_lock_of_a_dead_run_is_no_lock(config: Config) -> None:
 
     with RunLock(config.lock_file):
         pass
+
+
+# --- where it lies
+
+
+def test_the_ledger_is_read_by_nobody_else(config: Config) -> None:
+    with open_ledger(config):
+        pass
+
+    assert config.ledger_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o666])
+def test_a_ledger_that_everybody_can_read_is_refused(config: Config, mode: int) -> None:
+    with open_ledger(config):
+        pass
+    config.ledger_file.chmod(mode)
+
+    with pytest.raises(LedgerError, match=rf"can be read by everybody \(mode {mode:04o}\)") as refused, open_ledger(config):
+        pass
+
+    assert refused.value.advice == f"chmod 600 {config.ledger_file}"
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o702, True), (0o1777, False), (0o770, False)])
+def test_a_folder_that_everybody_can_write_is_refused_unless_it_is_like_tmp(config: Config, mode: int, refused: bool) -> None:
+    config.folder.chmod(mode)
+    with pytest.raises(LedgerError, match="can be written by everybody") if refused else nullcontext(), open_ledger(config):
+        pass
+
+    assert config.ledger_file.exists() is not refused
+
+
+def test_a_symbolic_link_is_no_ledger(config: Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "ledger"
+    config.ledger_file.symlink_to(elsewhere)
+
+    with pytest.raises(LedgerError, match="is a symbolic link"), open_ledger(config):
+        pass
+
+    assert not elsewhere.exists()
+
+
+def test_a_full_disk_is_found_out_before_anything(config: Config) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(LedgerError, match="has no room for a night"), open_ledger(config):
+            pass
+    finally:
+        signal.signal(signal.SIGXFSZ, handler)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert not config.ledger_file.exists()

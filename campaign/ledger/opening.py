@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from campaign.config import Config
 from campaign.errors import LedgerError
+from campaign.ledger import place
 from campaign.ledger.book import Ledger
 from campaign.ledger.clock import amiss, corrected, last_run
 from campaign.ledger.schema import MIGRATIONS, campaigns, upgrade, version
@@ -40,6 +41,9 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
     """
     seen = read_witness(_witness_file(config))
     _refuse(_lost(config, seen))
+    place.check(config.ledger_file)
+    if not seen:
+        place.make(config.ledger_file)
     with _connected(config, "write" if seen else "create") as connection:
         with connection.begin():
             upgrade(connection)
