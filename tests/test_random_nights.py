@@ -915,7 +915,7 @@ def keep_the_report_of_yesterday(patch: pytest.MonkeyPatch) -> None:
 
 
 FAULTS: dict[Plant, str] = {  # and the promise at which one may be found
-    send_before_the_slot_is_on_disk: "P[136]",
+    send_before_the_slot_is_on_disk: "P[1236]",
     send_unknown_again: "P[12]",
     take_deferred_for_accepted: "P3",
     send_again_what_was_in_flight: "P[1236]",
@@ -936,7 +936,7 @@ FAULTS: dict[Plant, str] = {  # and the promise at which one may be found
     remind_without_pause: "P6",
     remind_without_end: "P6",
     retry_at_once: "P6",
-    retry_under_a_new_message_id: "P[13]",
+    retry_under_a_new_message_id: "P[123]",
     go_on_after_a_stop: "P5",
     keep_the_report_of_yesterday: "the report",
 }
