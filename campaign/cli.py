@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -121,7 +121,10 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check what a first night would trip over on its way to the relay, one line each, with the remedy."""
+    """Check whether a night would run: what it is given, what it writes to, Docusign, the relay.
+
+    One line each, with the remedy. Changes nothing. Ends with the exit code of the night, 0 if it would run.
+    """
     from campaign import showing
     from campaign.doctor import examine, exit_code
 
@@ -168,18 +171,19 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run one night: probe, plan, mail, report. Prints nothing when nothing happened that a person must know."""
-    from campaign import nightly, showing
+    from campaign import monitoring, nightly, showing
 
-    settings = _load(config)
-    with showing.progress(quiet=quiet or as_json) as watch:
-        night = nightly.run(settings, _means(watch), approve)
-    if as_json:
-        _print_json(night.as_json())
-    elif verbose or (sys.stdout.isatty() and not quiet):
-        typer.echo(showing.night(night))
-    elif night.exit_code:
-        typer.echo(showing.one_line(night), err=True)
-    _end(night.problems, night.attention, night.exit_code)
+    settings, means = _load(config), _means()
+    with monitoring.watching(settings, means.clock, _say, verbose=verbose) as watch:
+        with showing.progress(quiet=quiet or as_json) as bars:
+            night = watch.night = nightly.run(settings, replace(means, progress=bars), approve)
+        if as_json:
+            _print_json(night.as_json())
+        elif verbose or (sys.stdout.isatty() and not quiet):
+            typer.echo(showing.night(night))
+        elif night.exit_code:
+            typer.echo(showing.one_line(night), err=True)
+        _end(night.problems, night.attention, night.exit_code)
 
 
 @app.command()
@@ -261,6 +265,30 @@ def unsuppress(user: UserArgument, config: ConfigFile = DEFAULT) -> None:
     from campaign import orders
 
     typer.echo(f"{orders.unsuppress(_load(config), user, _now())} may be contacted again")
+
+
+@app.command()
+def forget(user: UserArgument, config: ConfigFile = DEFAULT) -> None:
+    """Take a user's personal data out of the ledger, and have the user neither asked nor mailed. Caps and spacing still hold."""
+    from campaign import forgetting
+
+    reports = forgetting.forget(_load(config), user, _now())
+    typer.echo(f"{user} is forgotten: the ledger names this user no more, and keeps the number and dates of messages")
+    if reports:
+        typer.echo(f"still named in {len(reports)} reports, the last of them {reports[-1]}")
+        typer.echo("with the user off the roster: campaign report, and for old reports: campaign purge --older-than DAYS")
+
+
+@app.command()
+def purge(
+    older_than: Annotated[int, typer.Option("--older-than", metavar="DAYS", min=0, max=36500, help="What is older, goes.")],
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Remove old personal data: of users who left the roster, everybody's history, old reports. Caps and spacing still hold."""
+    from campaign import forgetting
+
+    removed = forgetting.purge(_load(config), older_than, _now())
+    typer.echo(f"removed: {removed.users} users who are not in the roster, {removed.events} events, {removed.reports} reports")
 
 
 @app.command()
@@ -392,6 +420,10 @@ def _end(problems: list[CampaignError], attention: list[str], exit_code: ExitCod
 
 
 def _complain(error: CampaignError) -> None:
-    typer.echo(f"campaign: {error}", err=True)
+    _say(str(error))
     if error.advice:
         typer.echo(f"          {error.advice}", err=True)
+
+
+def _say(text: str) -> None:
+    typer.echo(f"campaign: {text}", err=True)

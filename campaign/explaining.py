@@ -9,8 +9,11 @@ from campaign import plan
 from campaign.config import Config
 from campaign.errors import UsageError
 from campaign.ledger import Event, read_ledger
+from campaign.ledger.masking import is_masked
 from campaign.model import Reason, Standing, address_key, stamp
 from campaign.words import EVENTS, REASONS
+
+_REMOVED = "a user whose personal data were removed: what is left are the number and dates of messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Story:
     def as_text(self) -> str:
         """The story as a letter."""
         standing = self.standing
-        lines = [f"{standing.email} ({standing.user_id})", ""]
+        lines = [_REMOVED if is_masked(standing.user_id) else f"{standing.email} ({standing.user_id})", ""]
         lines += [f"{event.at:%Y-%m-%d %H:%M} UTC  {_sentence(event)}" for event in self.events]
         lines += ["", f"messages so far: {standing.messages}", f"last run: {_last(standing)}", f"next: {self._next()}"]
         return "\n".join(lines)

@@ -164,6 +164,7 @@ class Standing:
     revoked_at: datetime | None = None
     suppressed: str = ""  # the reason; "" = may be contacted
     suppressed_until: datetime | None = None
+    forgotten_at: datetime | None = None  # by order: nobody asks or mails this user
     undeliverable: str = ""  # the address (as compared) that a relay refused; void once the roster shows another
     used: int = 0  # slots used up: accepted, unknown, rejected, or deferred for the last time
     messages: int = 0  # slots whose message was accepted or may have been

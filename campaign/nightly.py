@@ -60,6 +60,7 @@ def rewrite_report(config: Config, means: Means) -> list[Path]:
     with read_ledger(config) as ledger:
         if ledger is None:
             raise LedgerError(f"{config.ledger_file} does not exist", "the first night makes it: campaign run")
+        ledger.meet(roster.users)
         rows = report.rows(roster, ledger.standings(), lambda _, standing: plan.upcoming(standing, config.policy))
         return _write(config, rows, means)
 

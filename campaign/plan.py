@@ -89,6 +89,8 @@ def _judge(user: User, standing: Standing, terms: Terms) -> Decision:
 def _obstacle(user: User, standing: Standing, terms: Terms) -> Reason | None:
     if user.closed:
         return Reason.CLOSED
+    if standing.forgotten_at:
+        return Reason.SUPPRESSED
     if standing.found != Status.CONSENT_REQUIRED:
         return _unasked(standing)
     if standing.suppressed and (standing.suppressed_until is None or terms.now < standing.suppressed_until):

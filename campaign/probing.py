@@ -17,9 +17,8 @@ _BATCH = 500  # findings in one commit
 def probe(night: Night, memory: Memory) -> None:
     """Fill in the night's findings and standings. What stops it is a problem of the night; only LedgerError is raised."""
     users = night.given.roster.users
-    remembered = memory.standings()
-    memory.enrol(users, remembered, night.started)
-    before = of_roster(night, remembered)
+    memory.enrol(users, memory.standings(), night.started)
+    before = of_roster(night, memory.standings())
     try:
         _ask(night, memory, before)
     except LedgerError:
@@ -59,7 +58,7 @@ def _canary_speaks(night: Night) -> bool:
 
 def _is_due(user: User, standing: Standing, night: Night) -> bool:
     """Everybody is asked every night, but those who have consented only now and then: each answer is a live token."""
-    if user.closed or any(finding.user_id == user.user_id for finding in night.canary):
+    if user.closed or standing.forgotten_at or any(finding.user_id == user.user_id for finding in night.canary):
         return False
     if standing.status != Status.GRANTED or standing.verified_at is None:
         return True

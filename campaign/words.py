@@ -42,5 +42,7 @@ EVENTS = {
     "bounced": "a message came back for a reason that does not blame the user's address",
     "suppressed": "ordered: not to be contacted",
     "unsuppressed": "ordered: may be contacted again, also if the address was refused",
+    "forgotten": "ordered: forgotten; what named this user was removed, and the user is neither asked nor mailed",
+    "recognised": "in the roster again, after what named this user was removed; earlier messages still count",
     "relay refused": "the relay refused to send for us; nothing is used up",
 }

@@ -5,9 +5,10 @@ from datetime import time
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from campaign.config.secret import Secret, Section
 from campaign.config.values import (
@@ -249,8 +250,25 @@ class Monitoring(Section):
     """`[monitoring]`: who else is told. The ping URL is a secret."""
 
     healthcheck_url: SecretStr = SecretStr("")
-    metrics_file: str = ""
-    log_file: str = ""
+    metrics_file: LocatedPathOrNone = None
+    log_file: LocatedPathOrNone = None
+
+    @field_validator("healthcheck_url")
+    @classmethod
+    def _safe(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not _is_safe(url.get_secret_value()):
+            raise ValueError("must be an https:// URL without a fragment (http:// only on loopback)")  # and is not repeated here
+        return url
+
+
+def _is_safe(url: str) -> bool:
+    """Whether a secret may go there."""
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and not parts.fragment and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:  # whose text may hold a part of the URL
+        return False
+    return whole and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")))
 
 
 class Config(Section):

@@ -5,8 +5,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TypeAlias
 
 from requests.structures import CaseInsensitiveDict
@@ -14,6 +13,7 @@ from requests.structures import CaseInsensitiveDict
 from campaign.config import Docusign
 from campaign.docusign.answers import Answer, interpret
 from campaign.docusign.assertion import Signer
+from campaign.docusign.clock import ahead
 from campaign.docusign.wire import TokenEndpoint
 from campaign.errors import DocusignRefused, DocusignUnreachable
 from campaign.https import BadCertificate, NoAnswer
@@ -166,7 +166,7 @@ class Prober:
 
     def _refused(self, answer: Answer, headers: CaseInsensitiveDict[str], trace: str) -> DocusignRefused:
         marks = [f"trace {trace}"] if trace else []
-        off = _clock_difference(headers, self._clock())
+        off = ahead(headers, self._clock()) or 0.0
         if abs(off) > _CLOCK_SLACK:
             marks.append(f"this machine's clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} Docusign's")
         note = f" ({'; '.join(marks)})" if marks else ""
@@ -176,11 +176,3 @@ class Prober:
 def _trace(headers: CaseInsensitiveDict[str]) -> str:
     found = headers.get("X-DocuSign-TraceToken", "")
     return found if re.fullmatch(r"[0-9A-Za-z-]{1,64}", found) else ""
-
-
-def _clock_difference(headers: CaseInsensitiveDict[str], now: datetime) -> float:
-    """Seconds by which our clock is ahead of the server's `Date`; 0 if it sends none that can be read."""
-    try:
-        return (now - parsedate_to_datetime(headers.get("Date", "")).astimezone(UTC)).total_seconds()
-    except (ValueError, OverflowError):
-        return 0.0

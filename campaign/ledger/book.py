@@ -1,7 +1,9 @@
 """What is remembered between nights. Every public method is one transaction, committed when it returns."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -10,9 +12,10 @@ from sqlalchemy import Connection, RowMapping, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from campaign.errors import LedgerError
+from campaign.ledger import masking
 from campaign.ledger.clock import last_run
 from campaign.ledger.learning import change, learn
-from campaign.ledger.records import Bounce, Event, Letter, News, Passed, named
+from campaign.ledger.records import Bounce, Event, Letter, News, Passed, Removed, named
 from campaign.ledger.schema import campaigns, events, rejects, runs, slots, users
 from campaign.ledger.standing import MAY_HAVE_ARRIVED, standing_of
 from campaign.model import ESCALATION, Decision, Delivery, Finding, Outcome, Slot, Standing, Status, User, address_key
@@ -29,6 +32,7 @@ class Ledger:
         self._campaign = campaign
         self._place = place
         self.run_id = ""
+        self._unmasked: dict[str, str] = {}  # what masks stand for, as far as the roster has shown it
 
     # --- a run's frame
 
@@ -91,25 +95,40 @@ class Ledger:
     # --- users
 
     def standings(self) -> dict[str, Standing]:
-        """Everybody ever seen, by user id."""
+        """Everybody ever seen, by user id; whose personal data were removed, by a mask until the roster shows them."""
         with self._transaction() as connection:
             messages = self._messages(connection)
             rows = connection.execute(select(users).where(self._mine(users))).mappings()
-            return {row["user_id"]: standing_of(row, messages.get(row["user_id"], [])) for row in rows}
+            standings = [self._unmask(standing_of(row, messages.get(row["user_id"], []))) for row in rows]
+        return {standing.user_id: standing for standing in standings}
 
-    def enrol(self, roster: Iterable[User], known: Mapping[str, Standing], now: datetime) -> None:
-        """Make room for users who are new, and follow those whose address changed: they are deliverable again."""
-        new = [user for user in roster if user.user_id not in known]
-        moved = [user for user in roster if user.user_id in known and known[user.user_id].email != user.email]
+    def meet(self, roster: Iterable[User]) -> None:
+        """Recognise users whose personal data were removed: from now on they are told of by their own ids and addresses."""
         with self._transaction() as connection:
+            self._unmasked = masking.recognised(connection, self._campaign, roster)
+
+    def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> None:
+        """Make room for users who are new, and follow those whose address changed: they are deliverable again.
+
+        Who was purged goes on where the counts are; of who was forgotten nothing is written.
+        """
+        with self._transaction() as connection:
+            back = masking.take_up(connection, self._campaign, roster)
+            self._unmasked = masking.recognised(connection, self._campaign, roster)
+            passed_over = {*back, *self._unmasked.values()}
+            present = [user for user in roster if user.user_id not in passed_over]
+            new = [user for user in present if user.user_id not in known]
+            moved = [user for user in present if user.user_id in known and known[user.user_id].email != user.email]
+            self._tell(connection, ((user_id, "recognised", "") for user_id in back), now)
             _many(connection, users.insert(), [self._row(user.user_id, email=user.email, joined_at=now) for user in new])
             _many(connection, self._update("email"), [{"key": user.user_id, "to_email": user.email} for user in moved])
             self._tell(connection, ((user.user_id, "joined", "") for user in new), now)
             self._tell(connection, ((user.user_id, "address changed", "") for user in moved), now)
 
     def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None:
-        """Remember what a batch of probes found. Users outside the roster (canaries) are passed over."""
-        steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in known]
+        """Remember what a batch of probes found. Users outside the roster (canaries) are passed over, and the forgotten."""
+        noted = known.keys() - self._unmasked.values()
+        steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in noted]
         learnt = [(before, learn(before, finding, now)) for before, finding in steps]
         with self._transaction() as connection:
             _many(connection, self._update(*_LEARNT), [_changes(after, _LEARNT) for _, after in learnt])
@@ -137,11 +156,13 @@ class Ledger:
         return present - before
 
     def find(self, user: str) -> list[str]:
-        """The ids of the users whom a user id or an e-mail address means."""
-        wanted = address_key(user)
+        """The ids of the users whom a user id or an e-mail address means; masks where personal data were removed."""
+        wanted = {address_key(user)}
         with self._transaction() as connection:
+            if masks := masking.masks_of(connection, self._campaign):
+                wanted.add(masks.of(address_key(user)))
             rows = connection.execute(select(users.c.user_id, users.c.email).where(self._mine(users)))
-            return [row.user_id for row in rows if wanted in {row.user_id, address_key(row.email)}]
+            return [row.user_id for row in rows if wanted & {row.user_id, address_key(row.email)}]
 
     def events(self, user_id: str) -> list[Event]:
         """Everything that happened to one user, in order."""
@@ -160,10 +181,10 @@ class Ledger:
             self._tell(connection, [(user_id, "suppressed", detail)], now)
 
     def unsuppress(self, user_id: str, now: datetime) -> None:
-        """Let a user be contacted again, whether that was ordered otherwise or the address was refused."""
-        to = {"key": user_id, "to_suppressed": "", "to_suppressed_until": None, "to_undeliverable": ""}
+        """Let a user be contacted again, whether that was ordered otherwise, the user forgotten, or the address refused."""
+        to = {"suppressed": "", "suppressed_until": None, "undeliverable": "", "forgotten_at": None}
         with self._transaction() as connection:
-            connection.execute(self._update("suppressed", "suppressed_until", "undeliverable"), to)
+            connection.execute(self._update(*to), {"key": user_id} | {f"to_{name}": value for name, value in to.items()})
             self._tell(connection, [(user_id, "unsuppressed", "")], now)
 
     def resolve(self, message_id: str, outcome: Outcome, now: datetime) -> bool:
@@ -177,6 +198,38 @@ class Ledger:
             self._tell(connection, [(user_id, outcome.value, f"{message_id}: settled by hand")], now)
         return True
 
+    # --- personal data
+
+    def forget(self, user_id: str, now: datetime) -> None:
+        """Remove a user's personal data, and have the user neither asked nor mailed; what caps need is kept under a mask."""
+        with self._transaction() as connection:
+            masking.leave_no_trace(connection)
+            if mask := masking.forget(connection, self._campaign, user_id, now):
+                self._tell(connection, [(mask, "forgotten", "")], now)
+
+    def purge(self, roster: Collection[str], before: datetime, now: datetime) -> Removed:
+        """Remove the personal data of users who are not in the roster (ids) and silent since `before`, and all older history.
+
+        Kept is what caps, spacing, guards and bounces need, and what a killed run found and no run has told yet.
+        """
+        untold = select(runs.c.run_id).where(self._mine(runs), runs.c.finished.is_(None))
+        old = (self._mine(events), events.c.at < before, events.c.run_id.not_in(untold))
+        with self._transaction() as connection:
+            masking.leave_no_trace(connection)
+            removed = connection.execute(events.delete().where(*old)).rowcount
+            gone = masking.silent(connection, self._campaign, before).difference(roster)
+            masking.hide(connection, self._campaign, gone, masking.made(connection, self._campaign), now)
+            connection.execute(slots.update().where(self._mine(slots), slots.c.tried_at < before).values(reply=""))
+        return Removed(len(gone), removed)
+
+    def compact(self) -> None:
+        """Write the file anew, so that nothing of what was removed or changed is left between its rows."""
+        try:
+            self._connection.connection.cursor().execute("VACUUM")  # not by SQLAlchemy: it would begin a transaction first
+        except sqlite3.Error as error:
+            advice = "traces of what was removed may be left in the file: make room on the disk, then run the same again"
+            raise LedgerError(f"{self._place}: {error}", advice) from error
+
     # --- messages
 
     def last_mailed(self) -> dict[str, tuple[datetime, str]]:
@@ -187,7 +240,7 @@ class Ledger:
                 .where(self._mine(slots), slots.c.outcome.in_(MAY_HAVE_ARRIVED))
                 .order_by(slots.c.tried_at)
             )
-            return {row.address: (row.tried_at, row.user_id) for row in rows}
+            return {self._own(row.address): (row.tried_at, self._own(row.user_id)) for row in rows}
 
     def mailed_since(self, instant: datetime) -> int:
         """How many messages went out, or may have, since then."""
@@ -262,6 +315,16 @@ class Ledger:
             self._tell(connection, told, now)
 
     # --- within
+
+    def _own(self, text: str) -> str:
+        """What a mask stands for, if the roster has shown it; any other text as it is."""
+        return self._unmasked.get(text, text)
+
+    def _unmask(self, standing: Standing) -> Standing:
+        if not masking.is_masked(standing.user_id):
+            return standing
+        email, undeliverable = self._unmasked.get(standing.email, ""), self._own(standing.undeliverable)
+        return replace(standing, user_id=self._own(standing.user_id), email=email, undeliverable=undeliverable)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

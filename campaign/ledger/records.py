@@ -34,6 +34,14 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """What a purge took out of the ledger."""
+
+    users: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
     """A message as it was sent, for what comes back to be matched with."""
 

@@ -53,6 +53,7 @@ campaigns = Table(
     Column("generation", Integer, nullable=False),  # counts up with every run; the witness knows it too
     Column("passed_at", Instant),  # the last night that was let through to mail; empty before the first
     Column("passed_users", Integer),  # the size of the roster on that night
+    Column("mask_key", String),  # of those whose personal data were removed; empty before the first
 )
 
 users = Table(
@@ -75,6 +76,7 @@ users = Table(
     Column("undeliverable", String, nullable=False, default=""),
     Column("action", String, nullable=False, default=""),
     Column("reason", String, nullable=False, default=""),
+    Column("forgotten_at", Instant),  # by order: neither asked nor mailed since, nor named here
 )
 
 # One row a message that was ever intended. The primary key is the promise: one slot, one message.
@@ -136,8 +138,15 @@ def _add_bounced(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE slots ADD COLUMN bounced TEXT NOT NULL DEFAULT ''"))
 
 
+def _add_masks(connection: Connection) -> None:
+    """The columns `campaigns.mask_key` and `users.forgotten_at`, unless the tables were just made with them."""
+    for column in (campaigns.c.mask_key, users.c.forgotten_at):
+        if column.name not in {present["name"] for present in inspect(connection).get_columns(column.table.name)}:
+            connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} VARCHAR"))
+
+
 # Each brings a ledger one version up; never changed once released.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all, _add_bounced)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all, _add_bounced, _add_masks)
 
 
 def upgrade(connection: Connection) -> None:
