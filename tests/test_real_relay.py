@@ -257,7 +257,10 @@ def judged(world: World, stack: MailStack) -> Counter[str]:
     return Counter(told.values()) + Counter({"unknown but arrived": len({*taken} & unknown)})
 
 
-@pytest.mark.parametrize(("users", "connections"), [(2000, 1), (500, 4), pytest.param(2000, 4, marks=pytest.mark.long)], ids=str)
+MANY = [(500, 4), *(pytest.param(2000, connections, marks=pytest.mark.long) for connections in (1, 4))]
+
+
+@pytest.mark.parametrize(("users", "connections"), MANY, ids=str)
 def test_nobody_is_lost_or_mailed_twice_while_the_relay_is_stopped_and_started(
     mail_stack: MailStack, quick_path: Path, users: int, connections: int
 ) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email import message_from_string
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from campaign import given
 from campaign.errors import ExitCode
+from campaign.mailer import Mailer
 from tests.fakes import Relay
 from tests.world import World, user_id
 
@@ -104,6 +107,11 @@ def world(tmp_path: Path) -> Iterator[World]:
     with World(tmp_path, keys={"mail": {"timeout": 1, "final_timeout": 1}}) as world:
         world.roster({"user_id": user_id(n), "email": f"person{n}@domain{n}.example"} for n in (1, 2, 3))
         yield world
+
+
+@pytest.fixture(autouse=True)
+def _what_only_takes_time_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given, "Mailer", partial(Mailer, back_off=(0.0, 0.0)))
 
 
 def message_id_of_the_one(world: World) -> str | None:
