@@ -6,7 +6,6 @@ Whatever is heavy is imported inside a command, so that --help and completion an
 import io
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from campaign import crash
 from campaign.errors import CampaignError, ExitCode, UsageError
+from campaign.model import stamp
 
 if TYPE_CHECKING:
     from campaign.config import Config
@@ -39,14 +40,21 @@ ConfigFile = Annotated[Path, typer.Option("--config", envvar="CAMPAIGN_CONFIG", 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary; only what went wrong.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print the summary also where nobody watches, as under cron.")]
+Note = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever asks later; may be left out.")]
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="A user id or an e-mail address.")]
 DEFAULT = Path("campaign.toml")
 
+_IS_MEANT = "Is this meant, and may the campaign go on from it?"
+_ADOPTED = """\
+adopted, and put on record. Messages that this ledger does not know of may have gone out, and would go out again
+look first: campaign plan    then let the next night through: campaign run --approve N"""
+
 
 def main() -> None:
-    """Run the program. A bug ends in a plain traceback and exit code 1; everything expected in one sentence."""
+    """Run the program. A bug ends in a traceback without values and exit code 1; everything expected in one sentence."""
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the key
+    crash.leave_no_core()
+    crash.tell_by(_say)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # cron's locale may not know the names of the world
     try:
@@ -54,6 +62,11 @@ def main() -> None:
     except CampaignError as error:
         _complain(error)
         sys.exit(error.exit_code)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001  # a panic within cryptography is no Exception
+        _say(crash.told(error))
+        sys.exit(ExitCode.BUG)
 
 
 def _version(wanted: bool) -> None:
@@ -74,7 +87,7 @@ def _root(
 
 @app.command()
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to lay out; made if it is missing.")]) -> None:
-    """Lay out a working folder: a commented campaign.toml, the templates, an example roster. Overwrites nothing."""
+    """Lay out a working folder: a commented campaign.toml, templates, an example roster, nightly jobs. Overwrites nothing."""
     from campaign.layout import lay_out
 
     for path, written in lay_out(directory):
@@ -123,7 +136,8 @@ def doctor(
 ) -> None:
     """Check whether a night would run: what it is given, what it writes to, Docusign, the relay.
 
-    One line each, with the remedy. Changes nothing. Ends with the exit code of the night, 0 if it would run.
+    One line each, with the remedy. Changes nothing. Ends with the exit code of the night; 0 if it would run, given the
+    approval that it may need.
     """
     from campaign import showing
     from campaign.doctor import examine, exit_code
@@ -176,7 +190,8 @@ def run(
     settings, means = _load(config), _means()
     with monitoring.watching(settings, means.clock, _say, verbose=verbose) as watch:
         with showing.progress(quiet=quiet or as_json) as bars:
-            night = watch.night = nightly.run(settings, replace(means, progress=bars), approve)
+            means = replace(means, progress=bars, settled=watch.settled)
+            night = watch.night = nightly.run(settings, means, approve, run_id=watch.run_id)
         if as_json:
             _print_json(night.as_json())
         elif verbose or (sys.stdout.isatty() and not quiet):
@@ -198,11 +213,11 @@ def report(config: ConfigFile = DEFAULT, as_json: Json = False) -> None:
 
 @app.command()
 def explain(user: UserArgument, config: ConfigFile = DEFAULT, as_json: Json = False) -> None:
-    """Say everything that happened with one user, what happens next, and why."""
+    """Say everything that happened with one user, what happens next, when, and why: a letter to pass on or to read out."""
     from campaign import explaining
 
     settings = _load(config)
-    story = explaining.explain(settings, user)
+    story = explaining.explain(settings, user, _now())
     _print_json(story.as_json()) if as_json else typer.echo(story.as_text())
 
 
@@ -248,23 +263,30 @@ def suppress(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever asks later.")],
     config: ConfigFile = DEFAULT,
     until: Annotated[
-        datetime | None, typer.Option("--until", formats=["%Y-%m-%d"], help="The first day, in UTC, that may mail again.")
+        datetime | None,
+        typer.Option("--until", formats=["%Y-%m-%d"], help="The first day, in [policy] timezone, that may mail again."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Let a user not be contacted, for good or until a day."""
+    """Let a user not be contacted, for good or until a day; also one who is new in the roster, before the first night."""
     from campaign import orders
 
     settings = _load(config)
-    user_id = orders.suppress(settings, user, reason, until.replace(tzinfo=UTC) if until else None, _now())
-    typer.echo(f"{user_id} is not contacted" + (f" until {until:%Y-%m-%d}" if until else ""))
+    ends = until.replace(tzinfo=settings.policy.zone) if until else None
+    user_id = orders.suppress(settings, user, reason, ends, _now())
+    if as_json:
+        _print_json({"user_id": user_id, "suppressed": reason.strip(), "until": stamp(ends) if ends else None})
+    else:
+        typer.echo(f"{user_id} is not contacted" + (f" until {until:%Y-%m-%d}" if until else ""))
 
 
 @app.command()
-def unsuppress(user: UserArgument, config: ConfigFile = DEFAULT) -> None:
+def unsuppress(user: UserArgument, config: ConfigFile = DEFAULT, reason: Note = "", as_json: Json = False) -> None:
     """Let a user be contacted again, also one whose address was refused."""
     from campaign import orders
 
-    typer.echo(f"{orders.unsuppress(_load(config), user, _now())} may be contacted again")
+    user_id = orders.unsuppress(_load(config), user, _now(), reason)
+    _print_json({"user_id": user_id, "reason": reason.strip()}) if as_json else typer.echo(f"{user_id} may be contacted again")
 
 
 @app.command()
@@ -292,16 +314,25 @@ def purge(
 
 
 @app.command()
-def resolve(
+def resolve(  # noqa: PLR0913, PLR0917  # its options
     message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="As `campaign explain USER` shows it.")],
-    arrived: Annotated[bool, typer.Option("--arrived/--lost", help="What the relay's log says of it.")],
+    arrived: Annotated[bool, typer.Option("--arrived", help="The relay's log says that it was taken.")] = False,
+    lost: Annotated[bool, typer.Option("--lost", help="The relay's log does not know it.")] = False,
     config: ConfigFile = DEFAULT,
+    reason: Note = "",
+    as_json: Json = False,
 ) -> None:
     """Settle a message whose fate is unknown, after a look into the relay's log. One that was lost is tried again."""
     from campaign import orders
 
-    orders.resolve(_load(config), message_id, arrived=arrived, now=_now())
-    typer.echo("settled: it arrived" if arrived else "settled: it was lost, and is tried again on the next night")
+    if arrived == lost:
+        raise UsageError("what became of the message is not said", "give one of --arrived and --lost")
+    settled = orders.resolve(_load(config), message_id, arrived=arrived, now=_now(), reason=reason)
+    if as_json:
+        _print_json({"message_id": settled, "arrived": arrived, "reason": reason.strip()})
+    else:
+        lost_so = "it was lost, and is tried again unless a later message has gone out since"
+        typer.echo(f"settled: {'it arrived' if arrived else lost_so}")
 
 
 @app.command()
@@ -335,22 +366,23 @@ def bounces(
 def adopt(
     config: ConfigFile = DEFAULT,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Accept a restored or moved ledger, or a corrected clock, after showing what was found. The next night needs an approval."""
-    from campaign import ledger
+    from campaign import ledger, orders
 
     settings = _load(config)
     with ledger.RunLock(settings.lock_file):
-        found = ledger.examine(settings, _now())
-        if not found:
-            typer.echo("nothing to adopt: the ledger is the one that this campaign last wrote")
-            return
-        typer.echo(f"found: {found}")
-        if not yes and not (sys.stdin.isatty() and typer.confirm("Is this meant, and may the campaign go on from it?")):
-            raise UsageError("nothing was adopted", "to adopt without being asked: campaign adopt --yes")
-        ledger.adopt(settings, _now())
-    typer.echo("adopted. Messages that this ledger does not know of may have gone out, and would go out again")
-    typer.echo("look first: campaign plan    then let the next night through: campaign run --approve N")
+        found = orders.found(settings, _now())
+        if found.wrong:
+            typer.echo(found.as_text(), err=as_json)
+            if not yes and not (sys.stdin.isatty() and typer.confirm(_IS_MEANT, err=True)):
+                raise UsageError("nothing was adopted", "to adopt without being asked: campaign adopt --yes")
+            ledger.adopt(settings, _now())
+    if as_json:
+        _print_json({"adopted": bool(found.wrong), **found.as_json()})
+    else:
+        typer.echo(_ADOPTED if found.wrong else "nothing to adopt: the ledger is the one that this campaign last wrote")
 
 
 def _program() -> str:

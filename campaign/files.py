@@ -46,6 +46,15 @@ def _refuse_unless_private(path: Path, about: os.stat_result) -> None:
         raise ConfigError(f"{path} can be read by others (mode {stat.S_IMODE(about.st_mode):04o})", f"chmod 600 {path}")
 
 
+def open_to_all(folder: Path) -> bool:
+    """Whether everybody could replace what lies there: all may write to the folder, and it is not sticky as /tmp is."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:  # it is not there, or cannot be looked at: whoever writes to it is told
+        return False
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+
+
 @contextmanager
 def replaced(path: Path, mode: int = 0o600) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on leaving, what was written there takes its place, whole or not at all.

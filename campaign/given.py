@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,14 +13,30 @@ from campaign.docusign import Signer, consent_url, load_key
 from campaign.errors import RosterError
 from campaign.mailer import Mailer, Route
 from campaign.message import Composer, new_message_id
-from campaign.model import ESCALATION, Roster
+from campaign.model import ESCALATION, Delivery, Roster, Slot
 from campaign.stopping import Stop
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
+Settled = Callable[[Slot, Delivery], None]  # a message, and what became of it
 
 
 def unwatched(_stage: str, _done: int, _total: int) -> None:
     """The progress that nobody watches."""
+
+
+def unheard(_slot: Slot, _delivery: Delivery) -> None:
+    """The outcomes that nobody wants to hear of at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a night waits, in seconds, where that may help; each time it helps nothing, the next in turn."""
+
+    probe: tuple[float, ...] = (1, 2)  # before a user is asked again whose answer may be transient
+    outage: tuple[float, ...] = (30, 60, 120)  # while Docusign gives nobody a usable answer
+    connect: tuple[float, ...] = (1, 5)  # before the relay is called again
+    slower: tuple[float, ...] = (60, 180, 360)  # when the relay wants us to slow down
+    room: float = 1800  # at most, for one of yesterday's messages to leave room in per_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +47,8 @@ class Means:
     stop: Stop
     environ: Mapping[str, str] = field(repr=False)
     progress: Progress = unwatched
-    patience: tuple[float, ...] = (60, 180, 360)  # seconds of pause when the relay wants us to slow down, each time it says so
+    settled: Settled = unheard
+    waits: Waits = Waits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +107,8 @@ def mailer(config: Config, means: Means) -> Mailer:
 def mailers(config: Config, means: Means, connections: int) -> tuple[Mailer, ...]:
     """So many ways to the relay. Raises ConfigError where a secret or a CA file cannot be read."""
     way = route(config, means)
-    return tuple(Mailer(way, config.mail.sender_address, stop=means.stop) for _ in range(connections))
+    make = partial(Mailer, way, config.mail.sender_address, back_off=means.waits.connect, stop=means.stop)
+    return tuple(make() for _ in range(connections))
 
 
 def route(config: Config, means: Means) -> Route:

@@ -1,14 +1,17 @@
 """May this night mail at all? A mass failure must never become mass mail (pure)."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import floor
 
 from campaign.config import Guards
 from campaign.model import Finding, Standing, Status, Trip
 
 _SHARE_OF_GRANTED = 0.02  # regressions beyond the configured number, on a large campaign
 _SHARE_OF_USERS = 0.20  # newly lacking beyond the configured number, on a large campaign
+_NAMED = 3  # users that are named as examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +30,43 @@ def check(night: Night, guards: Guards, approved: int | None) -> list[Trip]:
     """All guards that trip. Those that can be lifted are, where `approved` covers every message of this night.
 
     Jumps are measured against the last night that was let through, not against yesterday: a night that was stopped
-    would otherwise make the next one look normal. A night that would mail nobody has nothing to lift.
+    would otherwise make the next one look normal. A night that would mail nobody has nothing to lift, and while answers are
+    missing no approval could be given.
     """
-    trips = [*_canary(night), *_errors(night, guards)]
-    if night.planned:
-        liftable = [*_first(night), *_lacking(night, guards), *_regressions(night, guards), *_roster(night, guards)]
-        covered = approved is not None and night.planned <= approved
-        trips += [replace(trip, lifted=covered) for trip in liftable]
-    return trips
+    if trips := [*_canary(night), *_errors(night, guards)]:
+        return trips
+    liftable = [*_first(night), *_lacking(night, guards), *_regressions(night, guards), *_roster(night, guards)]
+    covered = approved is not None and night.planned <= approved
+    return [replace(trip, lifted=covered) for trip in liftable] if night.planned else []
 
 
 def _canary(night: Night) -> Iterable[Trip]:
     if not night.canary:
-        what = "no canary is configured"
+        what = "no canary is configured ([docusign] canary)"
     elif any(finding.status is Status.GRANTED for finding in night.canary):
         return
     else:
-        what = "of the canary users " + ", ".join(f"{f.user_id} answered {f.status}" for f in night.canary)
+        told = ", ".join(f"{finding.user_id} answered {finding.status}" for finding in night.canary)
+        what = f"of {len(night.canary)} canary users none is granted: {told}"
     meaning = (
         "A canary is a user known to have consented. If even that one is not granted, the fault is in scopes, client_id or "
-        "environment, and everybody would look as if they lacked consent. Let a canary accept at the link of `campaign link`"
+        "environment, and everybody would look as if they lacked consent. Let a canary accept at the link of `campaign link`, "
+        "then: campaign run"
     )
     yield Trip("canary", what, meaning, liftable=False)
 
 
 def _errors(night: Night, guards: Guards) -> Iterable[Trip]:
-    unknown = sum(finding.status is Status.UNKNOWN for finding in night.findings)
-    if unknown > guards.max_error_share * len(night.findings):
-        share = f"more than max_error_share = {guards.max_error_share:g}"
-        seen = f"{unknown} of {len(night.findings)} users got no usable answer, {share}"
-        yield Trip("error_share", seen, "An outage at Docusign or in the network. Run again when it is over", liftable=False)
+    wrong = Counter(finding.detail for finding in night.findings if finding.status is Status.UNKNOWN)
+    most = _part(guards.max_error_share, len(night.findings))
+    if wrong.total() > most:
+        common, times = wrong.most_common(1)[0]
+        seen = f"{wrong.total()} of {len(night.findings)} users got no usable answer ({times} times {common}); {most} would pass"
+        meaning = (
+            "An outage at Docusign or in the network; when it is over: campaign run. If it is the same users every night, "
+            "Docusign has trouble with their accounts: take them out of the roster"
+        )
+        yield Trip("error_share", seen, meaning, liftable=False)
 
 
 def _first(night: Night) -> Iterable[Trip]:
@@ -71,9 +81,9 @@ def _lacking(night: Night, guards: Guards) -> Iterable[Trip]:
     if night.passed_at is None:
         return
     new = sum(_is_lacking(s) and _later(s.lacking_since, night.passed_at) for s in night.standings.values())
-    most = max(guards.max_new_lacking, _SHARE_OF_USERS * len(night.standings))
+    most = max(guards.max_new_lacking, _part(_SHARE_OF_USERS, len(night.standings)))
     if new > most:
-        seen = f"{new} users newly lack consent since the last night that mailed; {most:.0f} would pass"
+        seen = f"{new} of {len(night.standings)} users newly lack consent since {_last(night.passed_at)}; {most} would pass"
         yield Trip("new_lacking", seen, "A new group in the roster, or scopes that nobody has consented to yet", liftable=True)
 
 
@@ -81,20 +91,32 @@ def _regressions(night: Night, guards: Guards) -> Iterable[Trip]:
     if night.passed_at is None:
         return
     standings = night.standings.values()
-    lost = sum(_is_lacking(s) and _later(s.revoked_at, night.passed_at) for s in standings)
-    most = max(guards.max_regressions, _SHARE_OF_GRANTED * (lost + sum(s.status == Status.GRANTED for s in standings)))
-    if lost > most:
-        seen = f"{lost} users who had consented lack it now; {most:.0f} would pass"
-        yield Trip(
-            "regressions", seen, "Changed scopes or a changed integration key; people seldom revoke together", liftable=True
-        )
+    lost = [s.user_id for s in standings if _is_lacking(s) and _later(s.revoked_at, night.passed_at)]
+    had = len(lost) + sum(s.status == Status.GRANTED for s in standings)
+    most = max(guards.max_regressions, _part(_SHARE_OF_GRANTED, had))
+    if len(lost) > most:
+        named = ", ".join(lost[:_NAMED]) + (", …" if len(lost) > _NAMED else "")
+        seen = f"{len(lost)} of {had} users who had consented lack it since {_last(night.passed_at)} ({named}); {most} would pass"
+        meaning = "Changed scopes or a changed integration key; people seldom revoke together (campaign explain USER)"
+        yield Trip("regressions", seen, meaning, liftable=True)
 
 
 def _roster(night: Night, guards: Guards) -> Iterable[Trip]:
     before, now = night.passed_users, len(night.standings)
-    if night.passed_at and before and abs(now - before) > guards.max_roster_change * before:
-        seen = f"the roster has {now} users, it had {before} on the last night that mailed"
+    most = _part(guards.max_roster_change, before)
+    if night.passed_at and before and abs(now - before) > most:
+        change = f"{abs(now - before)} {'more' if now > before else 'fewer'} than the {before}"
+        seen = f"the roster has {now} users, {change} of {_last(night.passed_at)}; a change of {most} would pass"
         yield Trip("roster_change", seen, "An export with another filter, or cut short", liftable=True)
+
+
+def _part(share: float, whole: int) -> int:
+    """The most users that are no more than this share of all; 0.29 of 100 are 29, whatever binary fractions make of it."""
+    return floor(round(share * whole, 6))
+
+
+def _last(passed_at: datetime) -> str:
+    return f"the last night that mailed ({passed_at:%Y-%m-%d})"
 
 
 def _is_lacking(standing: Standing) -> bool:

@@ -89,8 +89,8 @@ class _HandOver:
         self._idle = [*night.given.mailers]
         self._lanes = len(self._idle)  # connections that may be open at once
         self._flights: dict[Future[Delivery], _Flight] = {}
-        self._pace = Pace((night.config.mail.per_minute, 60))
-        self._pauses = iter(night.means.patience)
+        self._pace = _pace(night, ledger)
+        self._pauses = iter(night.means.waits.slower)
         self._unsure = 0  # messages in a row that were deferred or whose fate is unknown
         self._shunned: set[str] = set()  # domains whose provider refuses us
         self._done = HandedOver()
@@ -116,18 +116,21 @@ class _HandOver:
                 self._land(None, self._heed)
             elif _domain(self._waiting[0]) in self._shunned:
                 self._leave_out(self._waiting.popleft(), Reason.RELAY_REFUSED)
-            elif not plan.is_open(self._night.config.policy, self._night.means.clock()):
+            elif not self._is_open_for(self._waiting[0]):
                 self._leave_out(self._waiting.popleft(), Reason.OUTSIDE_HOURS)
             elif self._may_go_on():
                 self._launch(self._waiting[0])
                 self._land(0, self._heed)
+        self._doubt_the_relay()
+
+    def _is_open_for(self, decision: Decision) -> bool:
+        policy = self._night.config.policy
+        return plan.is_open(policy, self._night.means.clock(), plan.zone_of(decision, policy))
 
     def _may_go_on(self) -> bool:
         """Whether it is the next message's turn, if need be after a while. Raises whatever keeps it from being sent."""
-        mail, means = self._night.config.mail, self._night.means
-        if self._unsure >= _IN_A_ROW:
-            what = f"{mail.host}:{mail.port} deferred {self._unsure} messages in a row, or gave no readable answer to them"
-            raise RelayUnreachable(what, "look into the relay's log; the next run tries again")
+        means = self._night.means
+        self._doubt_the_relay()
         stop_if_asked(means.stop, self._night.config.stop_file)
         self._night.still_holds(_FRESH)
         left = self._pace.take()
@@ -136,6 +139,13 @@ class _HandOver:
         elif left:
             means.stop.wait(left)
         return not left
+
+    def _doubt_the_relay(self) -> None:
+        """Raise RelayUnreachable where the last messages were all deferred, or are of unknown fate."""
+        if self._unsure >= _IN_A_ROW:
+            mail = self._night.config.mail
+            what = f"{mail.host}:{mail.port} deferred {self._unsure} messages in a row, or gave no readable answer to them"
+            raise RelayUnreachable(what, "look into the relay's log; the next run tries again")
 
     def _launch(self, decision: Decision) -> None:
         """Open the slot of the message that waits first, and send it on its way."""
@@ -180,6 +190,7 @@ class _HandOver:
     def _settle(self, flight: _Flight, delivery: Delivery) -> None:
         """Put the outcome on disk."""
         self._ledger.settle(flight.slot, delivery, self._night.means.clock())
+        self._night.means.settled(flight.slot, delivery)
         self._done.deliveries.append(delivery)
         self._remember(flight.decision, _as_it_turned_out(flight.decision, delivery))
         self._unsure = self._unsure + 1 if delivery.outcome in {Outcome.DEFERRED, Outcome.UNKNOWN} else 0
@@ -210,6 +221,13 @@ class _HandOver:
 
     def _remember(self, planned: Decision, done: Decision) -> None:
         self._done.decisions[planned.user.user_id, planned.step] = done
+
+
+def _pace(night: Night, ledger: Ledger) -> Pace:
+    """The rates that the relay allows, those of earlier runs' messages included."""
+    mail, now = night.config.mail, night.means.clock()
+    past = ((now - sent).total_seconds() for sent in ledger.mailed_since(now - plan.DAY))
+    return Pace((mail.per_minute, 60), (mail.per_day, plan.DAY.total_seconds()), past=past)
 
 
 def _slot(night: Night, decision: Decision, ledger: Ledger) -> Slot:

@@ -4,6 +4,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from campaign.errors import ExitCode
 
@@ -80,6 +82,15 @@ def printable(text: str, most: int = 300) -> str:
     kept = text[: most + 1]
     shown = kept if kept.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+@lru_cache(1_000)  # there are some 600 zones
+def zone_called(name: str) -> ZoneInfo | None:
+    """The time zone of this IANA name, as "Europe/Berlin"; None for any other name, as "" or "PST"."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def stamp(moment: datetime) -> str:

@@ -1,5 +1,6 @@
 """One night's record: what it was given, what it found, and how it ended."""
 
+import secrets
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +26,11 @@ _BY_GRAVITY = (
     ExitCode.ATTENTION,
     ExitCode.DONE,
 )
+
+
+def new_run_id(now: datetime) -> str:
+    """The name of a run that begins now: its time, and by chance what tells it from another of the same second."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 @dataclass(slots=True)

@@ -8,32 +8,36 @@ shown, capped, guarded and refused as a whole.
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from campaign import guards, plan, report
 from campaign.config import Config
 from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateError
-from campaign.given import Given, Means, prepare, read_roster
+from campaign.given import Means, prepare, read_roster
 from campaign.handover import hand_over
-from campaign.ledger import Ledger, Memory, News, RunLock, Scratch, amiss, open_ledger, read_ledger, witness_of
+from campaign.ledger import Ledger, Memory, News, RunLock, Scratch, open_ledger, read_ledger, trust, witness_of
 from campaign.model import Action, Decision, Reason, Reject, Trip
-from campaign.night import Night
+from campaign.night import Night, new_run_id
 from campaign.probing import of_roster, probe
 from campaign.words import EVENTS
 
 
-def run(config: Config, means: Means, approved: int | None = None) -> Night:
-    """One night. What stops it stands in the result; raises only where nothing was attempted or the ledger fails."""
+def run(config: Config, means: Means, approved: int | None = None, *, run_id: str = "") -> Night:
+    """One night, under a `run_id` of its own where none is given.
+
+    What stops it stands in the result; raises only where nothing was attempted or the ledger fails.
+    """
     with RunLock(config.lock_file) as lock:
         given = prepare(config, means)
+        report.check(config.report.directory)
         with open_ledger(config) as ledger:
-            night = _begin(config, means, given, ledger)
-            night.lock = lock
+            now = means.clock()
+            night = Night(config, means, given, now, run_id or new_run_id(now), lock)
+            _begin(night, ledger)
             probe(night, ledger)
             _decide(night, ledger, approved)
             night.problems += [_as_problem(trip, night.planned) for trip in night.trips if not trip.lifted]
@@ -47,7 +51,7 @@ def plan_only(config: Config, means: Means) -> Night:
     night = Night(config, means, prepare(config, means), means.clock(), run_id="")
     with read_ledger(config) as ledger:
         memory = Scratch(ledger)
-        _trust(night.started, memory)
+        trust(memory.last_run(), night.started)
         probe(night, memory)
         _decide(night, memory, approved=None)
     night.problems += [_as_problem(trip, night.planned) for trip in night.trips if not trip.liftable]
@@ -57,6 +61,7 @@ def plan_only(config: Config, means: Means) -> Night:
 def rewrite_report(config: Config, means: Means) -> list[Path]:
     """Write the report again from roster and ledger, without any network. Raises LedgerError where there is no ledger."""
     roster = read_roster(config)
+    report.check(config.report.directory)
     with read_ledger(config) as ledger:
         if ledger is None:
             raise LedgerError(f"{config.ledger_file} does not exist", "the first night makes it: campaign run")
@@ -65,20 +70,11 @@ def rewrite_report(config: Config, means: Means) -> list[Path]:
         return _write(config, rows, means)
 
 
-def _begin(config: Config, means: Means, given: Given, ledger: Ledger) -> Night:
+def _begin(night: Night, ledger: Ledger) -> None:
     """Open the run in the ledger. What a killed run left in flight is settled as unknown there."""
-    now = means.clock()
-    _trust(now, ledger)
-    night = Night(config, means, given, now, run_id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")
-    witness_of(config, ledger)
-    ledger.begin(night.run_id, now)
-    return night
-
-
-def _trust(now: datetime, memory: Memory) -> None:
-    """Raise GuardTripped for a clock that jumped: every date would be wrong, and nothing is noted under a wrong date."""
-    if wrong := amiss(memory.last_run(), now):
-        raise GuardTripped(f"guard clock: {wrong}", "set the clock by NTP; if it is right: campaign adopt")
+    trust(ledger.last_run(), night.started)
+    witness_of(night.config, ledger)
+    ledger.begin(night.run_id, night.started)
 
 
 def _decide(night: Night, memory: Memory, approved: int | None) -> None:
@@ -101,12 +97,12 @@ def _decide(night: Night, memory: Memory, approved: int | None) -> None:
 
 def _terms(night: Night, memory: Memory) -> plan.Terms:
     config, now = night.config, night.means.clock()
-    day = max(0, config.mail.per_day - memory.mailed_since(now - timedelta(days=1))) if config.mail.per_day else None
+    sent, per_day = memory.mailed_since(now - plan.DAY), config.mail.per_day
     return plan.Terms(
         policy=config.policy,
         now=now,
         run=config.policy.max_per_run,
-        day=config.policy.max_per_run if day is None else day,
+        day=plan.room(sent, per_day, now, timedelta(seconds=night.means.waits.room)) if per_day else config.policy.max_per_run,
         domains=frozenset(domain.lower() for domain in config.mail.allowed_domains),
         mailed=memory.last_mailed(),
     )

@@ -3,17 +3,21 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class Pace:
     """Says when its callers, of any number of threads, may go on.
 
     `limits` are pairs (count, seconds); a count of 0 sets no limit. The windows slide: there is no edge to burst at.
+    `past` are the seconds since each turn that was taken before, the oldest first.
     """
 
-    def __init__(self, *limits: tuple[int, float], clock: Callable[[], float] = time.monotonic) -> None:
-        self._windows = [(deque[float](maxlen=count), seconds) for count, seconds in limits if count]
+    def __init__(
+        self, *limits: tuple[int, float], past: Iterable[float] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        began = [clock() - ago for ago in past]
+        self._windows = [(deque(began, maxlen=count), seconds) for count, seconds in limits if count]
         self._clock = clock
         self._lock = threading.Lock()
         self._held_until = float("-inf")

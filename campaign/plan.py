@@ -1,15 +1,18 @@
 """Who is mailed tonight, and why not the others (pure)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
+from functools import cache, partial
+from zoneinfo import ZoneInfo
 
 from campaign.config import Policy
-from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standing, Status, User, address_key
+from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standing, Status, User, address_key, zone_called
 
 # Cron comes at the same hour, but a mail goes out some time into the night: without this, "after 3 days" would
 # always mean the fourth night, and a change to summer time would cost another.
-_EARLY = timedelta(hours=6)
+EARLY = timedelta(hours=6)
+DAY = timedelta(days=1)
 _RETRY_AFTER = timedelta(hours=12)  # a deferred message, so that no two runs of one night try it twice
 _UNANSWERED = timedelta(days=7)  # after which a last message counts so, where no reminder says how long to wait
 _NEVER = timedelta(days=36500)  # without reminders an address is not mailed a second time
@@ -25,6 +28,20 @@ class Terms:
     day: int  # messages that are left of the rolling day
     domains: frozenset[str]  # of recipients; empty = all
     mailed: Mapping[str, tuple[datetime, str]]  # address (as compared): when it was last mailed, on behalf of which user
+
+
+def room(sent: Sequence[datetime], per_day: int, now: datetime, linger: timedelta) -> int:
+    """How many messages the rolling day takes, if each waits no longer than `linger` for an earlier one to pass out of it.
+
+    `sent` is when messages of the last day went out, the oldest first. Without any waiting a job that comes at the same hour
+    would find yesterday's messages not quite a day old, and send only every other night.
+    """
+    free, at = per_day - len(sent), now
+    for before in sent:
+        if before + DAY > at + linger:
+            break
+        free, at = free + 1, max(at, before + DAY)
+    return max(0, free)
 
 
 def upcoming(standing: Standing, policy: Policy) -> tuple[str, datetime | None]:
@@ -60,7 +77,7 @@ def decide(users: Sequence[User], standings: Mapping[str, Standing], terms: Term
     `standings` hold tonight's findings.
     """
     decisions = {user.user_id: _judge(user, standings[user.user_id], terms) for user in users}
-    candidates = in_sending_order(decisions.values())
+    candidates = _open_first(in_sending_order(decisions.values()), terms)
     chosen = _wave(_one_an_address(candidates, terms), terms)
     decisions.update((decision.user.user_id, decision) for decision in chosen)
     return [decisions[user.user_id] for user in users]
@@ -79,7 +96,7 @@ def _judge(user: User, standing: Standing, terms: Terms) -> Decision:
         return replace(decision, reason=reason)
     if not what:
         return replace(decision, reason=Reason.CAP_REACHED)
-    if due is None or terms.now < due - (timedelta(0) if standing.attempts else _EARLY):
+    if due is None or terms.now < due - (timedelta(0) if standing.attempts else EARLY):
         waits_for = Reason.UNRESOLVED if standing.last_outcome == Outcome.UNKNOWN else Reason.WAITING
         return replace(decision, reason=waits_for)
     action = Action.REMINDED if standing.used else Action.INVITED
@@ -93,11 +110,15 @@ def _obstacle(user: User, standing: Standing, terms: Terms) -> Reason | None:
         return Reason.SUPPRESSED
     if standing.found != Status.CONSENT_REQUIRED:
         return _unasked(standing)
-    if standing.suppressed and (standing.suppressed_until is None or terms.now < standing.suppressed_until):
+    if _is_suppressed(standing, terms):
         return Reason.SUPPRESSED
     if standing.undeliverable == user.address:
         return Reason.UNDELIVERABLE
     return None if _is_allowed(user.recipient, terms) else Reason.DOMAIN_NOT_ALLOWED
+
+
+def _is_suppressed(standing: Standing, terms: Terms) -> bool:
+    return bool(standing.suppressed) and (standing.suppressed_until is None or terms.now < standing.suppressed_until)
 
 
 def _is_allowed(recipient: str, terms: Terms) -> bool:
@@ -113,13 +134,19 @@ def _unasked(standing: Standing) -> Reason:
     return Reason.GRANTED if standing.status == Status.GRANTED else Reason.STOPPED
 
 
+def _open_first(candidates: Iterable[Decision], terms: Terms) -> list[Decision]:
+    """Whose window is closed must not hold the address that another user id could be mailed at tonight."""
+    is_open_for = _windows(terms)
+    return sorted(candidates, key=lambda decision: not is_open_for(decision))
+
+
 def _one_an_address(candidates: Iterable[Decision], terms: Terms) -> Iterator[Decision]:
     """Leave an address alone that was mailed lately, or is mailed tonight on behalf of another user id."""
     latest = dict(terms.mailed)
     pause = spacing(terms.policy)
     for decision in candidates:
         when, whose = latest.get(decision.address, (None, ""))
-        if when and terms.now < when + pause - _EARLY:
+        if when and terms.now < when + pause - EARLY:
             reason = Reason.WAITING if whose == decision.user.user_id else Reason.SAME_ADDRESS
             yield _put_off(decision, reason, when + pause)
         else:
@@ -129,12 +156,12 @@ def _one_an_address(candidates: Iterable[Decision], terms: Terms) -> Iterator[De
 
 def _wave(candidates: Iterable[Decision], terms: Terms) -> Iterator[Decision]:
     """Let through what this run, this day and this hour allow; the rest comes first the next night."""
-    allowed = is_open(terms.policy, terms.now)
+    is_open_for = _windows(terms)
     sent = 0
     for decision in candidates:
         if not decision.action:
             yield decision
-        elif not allowed:
+        elif not is_open_for(decision):
             yield _put_off(decision, Reason.OUTSIDE_HOURS, decision.next_due)
         elif sent >= min(terms.run, terms.day):
             yield _put_off(decision, Reason.RUN_FULL if terms.run <= terms.day else Reason.DAY_FULL, decision.next_due)
@@ -151,12 +178,16 @@ def escalate(decisions: Sequence[Decision], standings: Mapping[str, Standing], t
     """Tonight's messages to managers, each about one user; `decisions` are those about the users themselves.
 
     They come after all messages to users and count into the same limits; the pause between two messages to an address holds
-    for a manager's too, so that who has many people gets no flood.
+    for a manager's too, so that who has many people gets no flood. Who is not to be contacted is not, as a manager either.
     """
+    if not terms.policy.escalate_after:
+        return []
+    barred = {address_key(s.email) for s in standings.values() if s.forgotten_at or _is_suppressed(s, terms)}
     wanted = [
         Decision(decision.user, Reason.SENT, Action.ESCALATED, ESCALATION)
         for decision in decisions
-        if terms.policy.escalate_after and _is_left_unanswered(decision.user, standings[decision.user.user_id], terms)
+        if _is_left_unanswered(decision.user, standings[decision.user.user_id], terms)
+        and address_key(decision.user.manager_email) not in barred
     ]
     chosen = _wave(_one_an_address([*in_sending_order(decisions), *wanted], terms), terms)
     return [decision for decision in chosen if decision.action is Action.ESCALATED]
@@ -173,7 +204,7 @@ def _is_left_unanswered(user: User, standing: Standing, terms: Terms) -> bool:
         return terms.now >= standing.escalation_tried + _RETRY_AFTER
     # Later messages do not start the wait again, a consent that was taken back does.
     since = standing.revoked_at or (standing.last_sent if standing.messages == after else None)
-    return since is None or terms.now >= since + _patience(terms.policy) - _EARLY
+    return since is None or terms.now >= since + _patience(terms.policy) - EARLY
 
 
 def _patience(policy: Policy) -> timedelta:
@@ -182,10 +213,22 @@ def _patience(policy: Policy) -> timedelta:
     return timedelta(days=days[min(policy.escalate_after, len(days)) - 1]) if days else _UNANSWERED
 
 
-def is_open(policy: Policy, now: datetime) -> bool:
-    """Whether mail may go out at this instant, by the policy's days, hours and holidays in its own time zone."""
-    local = now.astimezone(policy.zone)
+def _windows(terms: Terms) -> Callable[[Decision], bool]:
+    """Whether a message may go out now; each time zone is looked at once."""
+    opened = cache(partial(is_open, terms.policy, terms.now))
+    return lambda decision: opened(zone_of(decision, terms.policy))
+
+
+def is_open(policy: Policy, now: datetime, zone: ZoneInfo) -> bool:
+    """Whether mail may go out at this instant to somebody in this time zone, by the policy's days, hours and holidays."""
+    local = now.astimezone(zone)
     day: date = local.date()
     opens, closes = policy.opening
     clock: time = local.time()
     return (not policy.weekdays or day.weekday() in policy.weekdays) and day not in policy.holidays and opens <= clock < closes
+
+
+def zone_of(decision: Decision, policy: Policy) -> ZoneInfo:
+    """The time zone of whom the message goes to: the user's own where the roster has one, else the policy's."""
+    own = None if decision.action is Action.ESCALATED else zone_called(decision.user.timezone)
+    return own or policy.zone

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
 
+from campaign import plan
 from campaign.docusign import Prober
 from campaign.errors import CampaignError, DocusignUnreachable, LedgerError
 from campaign.ledger import Memory
@@ -37,7 +38,8 @@ def of_roster(night: Night, standings: Mapping[str, Standing]) -> dict[str, Stan
 def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
     config, means = night.config, night.means
     stop_if_asked(means.stop, config.stop_file)
-    with closing(Prober(config.docusign, night.given.signer, means.clock, means.stop)) as prober:
+    waits = {"back_off": means.waits.probe, "pauses": means.waits.outage}
+    with closing(Prober(config.docusign, night.given.signer, means.clock, means.stop, **waits)) as prober:
         night.canary = list(prober.probe(config.docusign.canary))
         if _canary_speaks(night):
             memory.note(night.canary, before, means.clock())
@@ -62,7 +64,7 @@ def _is_due(user: User, standing: Standing, night: Night) -> bool:
         return False
     if standing.status != Status.GRANTED or standing.verified_at is None:
         return True
-    return standing.verified_at <= night.started - timedelta(days=night.config.docusign.verify_granted_days)
+    return standing.verified_at <= night.started - timedelta(days=night.config.docusign.verify_granted_days) + plan.EARLY
 
 
 def _note_all(findings: Iterator[Finding], total: int, night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:

@@ -18,7 +18,8 @@ from xlsxwriter import Workbook
 from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
 
-from campaign.files import replaced
+from campaign.errors import LedgerError
+from campaign.files import open_to_all, replaced
 from campaign.model import Reason, Reject, Roster, Standing, Status, User, stamp
 
 
@@ -101,6 +102,16 @@ def _rejected(line: int, reject: Reject) -> Row:
     )
 
 
+def check(folder: Path) -> None:
+    """Raise LedgerError where reports could not be written or everybody could replace them; no folder yet is no trouble."""
+    for place in (folder, folder / "history"):
+        if open_to_all(place):
+            raise LedgerError(f"{place} can be written by everybody, who could replace the reports", f"chmod o-w {place}")
+    for name in ("report.csv", "report.xlsx"):
+        if _is_folder(folder / name):
+            raise LedgerError(f"{folder / name} is a folder, where a report should be", "move it away")
+
+
 def write(rows: Iterable[Row], folder: Path, *, formats: Sequence[str], mode: int, at: datetime) -> list[Path]:
     """Write `report.csv` and `report.xlsx`, as `formats` has them, and always `history/<at>.csv`; return their paths.
 
@@ -124,8 +135,12 @@ def _prepare(folder: Path, targets: Iterable[Path]) -> None:
     for part in (*reversed(folder.parents), folder):
         part.mkdir(mode=0o700, exist_ok=True)
     for path in targets:
-        if path.is_dir() and not path.is_symlink():
+        if _is_folder(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _fill(rows: Iterable[Row], csv_draft: Path, xlsx_draft: Path | None, scratch: str, at: datetime) -> None:

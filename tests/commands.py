@@ -1,10 +1,12 @@
 """Commands as a user gives them: in this process, which is quick, or in one of their own, which is the real thing."""
 
 import io
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +32,15 @@ def command(*arguments: object) -> Result:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     umask = os.umask(0o022)
     argv = ["campaign", *map(str, arguments)]
+    hooks = patch.object(sys, "unraisablehook", sys.unraisablehook), patch.object(threading, "excepthook", threading.excepthook)
     try:
-        with patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+        with patch.object(sys, "argv", argv), hooks[0], hooks[1], redirect_stdout(out), redirect_stderr(err):
             main()
     except SystemExit as end:
         code = end.code
     finally:
         os.umask(umask)
+        logging.disable(logging.NOTSET)
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert isinstance(code, int)

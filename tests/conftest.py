@@ -8,6 +8,13 @@ import pytest
 from tests.mail_stack import MailStack, quick_folder
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let `-k P04` and `-k T26` select by the numbers of tests/test_promises.py."""
+    for kind, letter in (("promise", "P"), ("case", "T")):
+        numbers = [number for mark in item.iter_markers(kind) for number in mark.args]
+        item.extra_keyword_matches.update(f"{letter}{number:02}" for number in numbers)
+
+
 @pytest.fixture(scope="session")
 def _mail_stack() -> Iterator[MailStack]:
     with MailStack() as stack:

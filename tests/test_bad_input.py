@@ -185,6 +185,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.case(30, 31, 36, 38)
 @pytest.mark.parametrize("case", GIVEN)
 def test_what_is_given_wrongly_ends_in_one_clear_sentence_before_anything_is_attempted(world: World, case: str) -> None:
     bad = GIVEN[case]
@@ -256,6 +257,7 @@ CALLED = {
 }
 
 
+@pytest.mark.case(7, 8, 23, 25, 27)
 @pytest.mark.parametrize("case", CALLED)
 def test_whoever_refuses_or_is_not_there_ends_the_night_in_one_clear_sentence(world: World, case: str) -> None:
     bad = CALLED[case]
@@ -303,6 +305,7 @@ LEDGERS = {
 ADOPTABLE = ["empty", "deleted", "without its witness", "an old copy"]
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize("case", LEDGERS)
 def test_a_ledger_that_is_not_the_last_one_of_this_campaign_stops_everything(world: World, case: str) -> None:
     after_a_night(world)
@@ -339,6 +342,8 @@ def test_adopt_does_not_take_a_ledger_that_is_another_campaigns(world: World) ->
     assert_one_clear_sentence(campaign(world, "adopt", "--yes"), 6, LEDGERS["of another campaign"].said)
 
 
+@pytest.mark.promise(7)
+@pytest.mark.case(18)
 def test_a_second_run_finds_the_campaign_held_and_changes_nothing(world: World) -> None:
     after_a_night(world)
     before = {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()}
@@ -350,6 +355,7 @@ def test_a_second_run_finds_the_campaign_held_and_changes_nothing(world: World) 
     assert {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.case(41)
 def test_a_report_that_cannot_be_written_is_no_bug(world: World) -> None:
     world.keys = {"report": {"directory": "private.pem"}}
     write_config(world)

@@ -92,7 +92,7 @@ def reasons(world: World, *people: int) -> list[str]:
 
 
 def history(world: World, person: int) -> list[str]:
-    return [event.what for event in explain(world.config(), user_id(person)).events]
+    return [event.what for event in explain(world.config(), user_id(person), world.now).events]
 
 
 # --- what follows
@@ -213,11 +213,11 @@ def test_a_late_report_does_not_lift_what_is_known_of_the_new_address(world: Wor
 def test_the_failure_stands_in_the_users_story(world: World) -> None:
     arrives(world, came_back(world, 1))
     reading(world)
-    text = explain(world.config(), email(1)).as_text()
-    told = "a message came back: the address is not mailed again until the roster shows another"
+    text = explain(world.config(), email(1), world.now).as_text()
 
-    assert f"{told} (message 1, {message_id(world, 1)}: 5.1.1 smtp; 550 5.1.1" in text
-    assert "next: no message until the roster shows another address" in text
+    assert "the invitation (message 1) came back: the address takes no mail, and gets none until the roster shows another" in text
+    assert f"Message-ID {message_id(world, 1)}; the notice says: 5.1.1 smtp; 550 5.1.1" in text
+    assert "No message until the roster shows another address" in text
 
 
 def test_what_is_told_is_told_to_people_and_to_scripts(world: World) -> None:

@@ -41,6 +41,7 @@ def dripping(peer: socket.socket) -> Iterator[None]:
     thread.join()
 
 
+@pytest.mark.promise(16)
 def test_a_dripping_peer_does_not_prolong_the_step(pair: tuple[BoundedSocket, socket.socket]) -> None:
     bounded, peer = pair
     with dripping(peer), pytest.raises(TimeoutError):
@@ -53,6 +54,7 @@ def test_a_dripping_peer_does_not_prolong_the_step_through_makefile(pair: tuple[
         file.readline()
 
 
+@pytest.mark.promise(16)
 def test_a_step_brings_no_more_than_its_limit(pair: tuple[BoundedSocket, socket.socket]) -> None:
     bounded, peer = pair
     peer.sendall(b"x" * 101)
@@ -74,6 +76,7 @@ def test_each_step_has_its_own_limit_and_time(pair: tuple[BoundedSocket, socket.
     assert bounded.recv(80) == b"x" * 80
 
 
+@pytest.mark.promise(16)
 def test_a_peer_that_does_not_read_ends_the_sending_in_time(pair: tuple[BoundedSocket, socket.socket]) -> None:
     bounded, _ = pair
     began = time.monotonic()

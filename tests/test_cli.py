@@ -134,6 +134,7 @@ def test_the_configuration_is_found_by_option_variable_or_folder(world: World, m
 # --- run
 
 
+@pytest.mark.promise(20)
 def test_an_uneventful_night_says_nothing(world: World) -> None:
     first, second = command("run", "--approve", 3), process("run", cwd=world.folder)
 
@@ -141,6 +142,7 @@ def test_an_uneventful_night_says_nothing(world: World) -> None:
     assert len(world.mailed()) == 3
 
 
+@pytest.mark.case(47)
 def test_cron_without_a_locale_and_with_proxies_of_others_changes_nothing(world: World) -> None:
     command("run", "--approve", 3)
     (world.folder / ".netrc").write_text("machine 127.0.0.1 login evil password evil\n", encoding="utf-8")
@@ -157,6 +159,7 @@ def test_cron_without_a_locale_and_with_proxies_of_others_changes_nothing(world:
     assert len(world.accounts.requests) == asked + 4  # three users and the canary
 
 
+@pytest.mark.promise(19)
 def test_the_first_night_asks_for_an_approval_and_prints_the_command(world: World) -> None:
     done = command("run")
 
@@ -167,6 +170,7 @@ def test_the_first_night_asks_for_an_approval_and_prints_the_command(world: Worl
     assert world.mailed() == []
 
 
+@pytest.mark.promise(20)
 def test_what_is_new_and_needs_a_person_is_printed_once_and_ends_in_3(world: World) -> None:
     world.relay.at("RCPT", "550 5.1.1 no such user", recipient=worlds.email(2))
     with (world.folder / "roster.csv").open("a", encoding="utf-8") as roster:
@@ -208,6 +212,7 @@ def test_run_prints_one_json_object_with_the_promised_keys() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", sent["finished"])
 
 
+@pytest.mark.promise(19)
 def test_a_stop_file_is_named_with_the_way_on(world: World) -> None:
     (world.folder / "STOP").touch()
     done = command("run", "--approve", 3)
@@ -307,11 +312,11 @@ def test_a_user_is_explained_by_id_and_by_address() -> None:
 
     assert told == quietly("explain", worlds.email(1).upper()) == quietly("explain", user_id(1).upper())
     assert told.startswith(f"{worlds.email(1)} ({user_id(1)})\n")
-    events = ["first seen in the roster", "Docusign says: consent is lacking", "the relay accepted a message"]
+    events = ["first seen in the roster", "Docusign says: consent is lacking", "and the relay accepted it"]
     assert [event for event in events if event in told] == events
-    assert "messages so far: 1" in told
-    assert "last run: among those who are mailed" in told
-    assert re.search(r"next: a reminder from \d{4}-\d\d-\d\d \d\d:\d\d UTC on, if Docusign still says", told)
+    assert "messages so far: 1 of at most 4" in told
+    assert "ended well. A message went out to this user." in told
+    assert re.search(r"Next: the first reminder \(message 2 of at most 4\), due from \w{3} [\d-]{10} [\d:]{5}, because", told)
 
 
 @pytest.mark.usefixtures("world")
@@ -342,10 +347,10 @@ def test_what_comes_next_heeds_orders_and_refused_addresses(world: World) -> Non
     quietly("suppress", user_id(1), "--reason", "asked by phone")
     quietly("suppress", user_id(2), "--reason", "on leave", "--until", "2099-01-01")
 
-    assert "next: no message until campaign unsuppress" in quietly("explain", user_id(1))
+    assert f"lifts the order not to contact this user: campaign unsuppress {user_id(1)}" in quietly("explain", user_id(1))
     assert json.loads(quietly("explain", user_id(1), "--json"))["suppressed"] == "asked by phone"
-    assert "next: a reminder from 2099-01-01 00:00 UTC on" in quietly("explain", user_id(2))
-    assert "next: no message until the roster shows another address" in quietly("explain", user_id(3))
+    assert "due from Thu 2099-01-01 00:00, because nobody is to contact this user before then" in quietly("explain", user_id(2))
+    assert "No message until the roster shows another address" in quietly("explain", user_id(3))
 
 
 # --- preview, link
@@ -485,8 +490,8 @@ def test_a_new_folder_works_with_the_sandbox_as_it_stands(tmp_path: Path, monkey
     again = command("init", ".")
 
     assert laid.exit_code == again.exit_code == 0
-    assert len(re.findall("^wrote ", laid.stdout, re.MULTILINE)) == 12
-    assert len(re.findall("^kept  ", again.stdout, re.MULTILINE)) == 12
+    assert len(re.findall("^wrote ", laid.stdout, re.MULTILINE)) == 15
+    assert len(re.findall("^kept  ", again.stdout, re.MULTILINE)) == 15
     assert f"next: cd {folder} && campaign sandbox" in laid.stderr
     with serving(folder) as sandbox:
         monkeypatch.setenv("CAMPAIGN_DOCUSIGN_ACCOUNT_SERVER", sandbox.accounts.url)

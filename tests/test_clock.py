@@ -1,8 +1,10 @@
 """Nights on which the clock, the machine or the lock is not what it was."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -31,6 +33,7 @@ def night_with(world: World, after_the_first: Callable[[], None]) -> Night:
     return run(world.config(), Means(world.clock, world.stop, {}, progress=progress), 4)
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(days=-400), timedelta(days=91), timedelta(days=4000)], ids=str)
 def test_a_clock_that_jumped_stops_the_night_before_anybody_is_asked(world: World, jump: timedelta) -> None:
     world.night(approve=4)
@@ -68,6 +71,7 @@ def test_a_small_correction_and_a_long_holiday_stop_nothing(world: World, passed
     assert world.night().exit_code == ExitCode.DONE
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("asleep", [timedelta(hours=7), timedelta(hours=-1)], ids=str)
 def test_after_a_sleep_nobody_is_mailed_by_old_findings(world: World, asleep: timedelta) -> None:
     def sleep() -> None:
@@ -98,6 +102,91 @@ def test_no_message_goes_out_after_closing_time(tmp_path: Path) -> None:
         assert [world.report()[user_id(n)]["reason"] for n in range(4)] == ["sent", *["outside_hours"] * 3]
 
 
+@pytest.mark.promise(7)
+def test_the_hours_are_asked_before_each_message_and_each_by_the_users_own_clock(tmp_path: Path) -> None:
+    zones = ["", "Asia/Tokyo", "", "Asia/Tokyo", "nowhere"]
+    with World(tmp_path, keys={"policy": {"hours": "01:00-12:00"}}) as world:
+        world.roster({"user_id": user_id(n), "email": email(n), "timezone": zone} for n, zone in enumerate(zones))
+
+        def wait() -> None:
+            world.now += timedelta(hours=2)  # 04:00, and in Tokyo 13:00
+
+        night = run(world.config(), replace(world.means(), progress=lambda *at: wait() if at[:2] == ("mailing", 1) else None), 5)
+
+        assert night.exit_code == ExitCode.DONE
+        assert world.mailed() == [email(0), email(2), email(4)]
+        assert [world.report()[user_id(n)]["reason"] for n in (1, 3)] == ["outside_hours"] * 2
+
+
+@pytest.mark.promise(10)
+def test_several_runs_a_day_reach_everybody_in_their_own_morning_once(tmp_path: Path) -> None:
+    zones = ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland", ""]
+    with World(tmp_path, keys={"policy": {"hours": "08:00-12:00", "timezone": "Europe/Berlin"}}) as world:
+        world.roster({"user_id": user_id(n), "email": email(n), "timezone": zone} for n, zone in enumerate(zones))
+        told = []
+        for _ in range(8):
+            before = len(world.mailed())
+            world.night(approve=5)
+            told += [(recipient, world.now.hour) for recipient in world.mailed()[before:]]
+            world.now += timedelta(hours=3)
+
+    assert sorted(told) == [(email(0), 8), (email(1), 14), (email(2), 2), (email(3), 20), (email(4), 8)]
+
+
+BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
+
+
+@pytest.mark.promise(10)
+@pytest.mark.case(22)
+@pytest.mark.parametrize(
+    ("zone", "change", "at"),
+    [
+        (BERLIN, date(2027, 3, 28), time(2, 30)),
+        (BERLIN, date(2027, 10, 31), time(2, 30)),
+        (NEW_YORK, date(2027, 3, 14), time(2, 30)),
+        (NEW_YORK, date(2027, 11, 7), time(1, 30)),
+    ],
+    ids=str,
+)
+def test_a_change_of_the_clocks_neither_doubles_a_reminder_nor_skips_a_week(
+    quick_path: Path, zone: ZoneInfo, change: date, at: time
+) -> None:
+    """Cron at the same local time, which comes twice on the day of the change, or an hour late."""
+    policy = {"timezone": zone.key, "remind_after_days": [7, 7], "hours": "01:00-04:00"}
+    days = [change + timedelta(days=n) for n in (-7, -1, 0, 1, 6, 7, 8)]
+    instants = {datetime.combine(day, at, zone).replace(fold=fold).astimezone(UTC) for day in days for fold in (0, 1)}
+    with World(quick_path, keys={"policy": policy}, now=min(instants)) as world:
+        world.roster([1])
+        mailed_on = []
+        for world.now in sorted(instants):
+            before = len(world.mailed())
+            world.night(approve=1)
+            mailed_on += [world.now.astimezone(zone).date()] * (len(world.mailed()) - before)
+
+    assert len(instants) == 8
+    assert mailed_on == [change - timedelta(days=7), change, change + timedelta(days=7)]
+
+
+@pytest.mark.promise(10)
+@pytest.mark.case(22)
+@pytest.mark.parametrize(
+    ("zone", "change"), [(BERLIN, date(2027, 3, 28)), (NEW_YORK, date(2027, 3, 14))], ids=["Berlin", "New York"]
+)
+def test_who_is_due_in_an_hour_that_is_left_out_is_mailed_on_the_next_day(tmp_path: Path, zone: ZoneInfo, change: date) -> None:
+    with World(tmp_path, keys={"policy": {"timezone": zone.key, "hours": "02:00-03:00"}}) as world:
+        world.now = datetime.combine(change, time(2, 30), zone).astimezone(UTC)
+        world.roster([1])
+        world.night(approve=1)
+        skipped = list(world.mailed())
+        reason = world.report()[user_id(1)]["reason"]
+        world.now = datetime.combine(change + timedelta(days=1), time(2, 30), zone).astimezone(UTC)
+        world.night(approve=1)
+
+        assert (skipped, reason) == ([], "outside_hours")
+        assert world.mailed() == [email(1)]
+
+
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("replaced", [False, True])
 def test_no_message_goes_out_once_the_lock_may_be_somebody_elses(world: World, replaced: bool) -> None:
     lock = world.folder / "ledger.sqlite3.lock"

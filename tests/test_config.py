@@ -82,7 +82,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "report": {"formats": ("csv", "xlsx", "html"), "mode": "0600"},
     "ledger": {"url": "sqlite:///ledger.sqlite3"},
     "customers": {"file": "", "admin_first_days": 7},
-    "monitoring": {"healthcheck_url": SecretStr(""), "metrics_file": None, "log_file": None},
+    "monitoring": {"healthcheck_url": SecretStr(""), "metrics_file": None, "log_file": None, "log_addresses": False},
 }
 
 
@@ -266,6 +266,7 @@ UNKNOWN = [
 ]
 
 
+@pytest.mark.case(31)
 @pytest.mark.parametrize(("more", "sentence"), UNKNOWN, ids=[sentence for _, sentence in UNKNOWN])
 def test_an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one(write: Write, more: Any, sentence: str) -> None:
     assert complaint(write, **more) == sentence
@@ -382,6 +383,8 @@ WRONG = [
 ]
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(29, 31)
 @pytest.mark.parametrize(("section", "line", "sentence"), WRONG, ids=[line for _, line, _ in WRONG])
 def test_a_wrong_value_is_refused_with_its_line_and_what_it_should_be(
     write: Write, section: str, line: str, sentence: str
@@ -539,11 +542,13 @@ BROKEN = [
 ]
 
 
+@pytest.mark.case(31)
 @pytest.mark.parametrize(("text", "sentence"), BROKEN, ids=[sentence for _, sentence in BROKEN])
 def test_a_file_that_is_no_toml_is_refused_with_its_line(write: Write, text: str, sentence: str) -> None:
     assert complaint(write, text).startswith(sentence)
 
 
+@pytest.mark.case(31)
 def test_a_file_that_is_missing_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.toml does not exist") as refused:
         load(tmp_path / "nothing.toml", {})
@@ -679,6 +684,7 @@ def test_a_password_that_others_may_touch_is_refused(tmp_path: Path, mode: int) 
     assert refused.value.advice == f"chmod 600 {tmp_path}/smtp"
 
 
+@pytest.mark.promise(14)
 def test_no_secret_is_printed_with_the_configuration_or_with_an_error(write: Write, tmp_path: Path) -> None:
     private(tmp_path / "smtp", b"hunter2")
     config = write(mail='auth = "password"\nusername = "u"\npassword.file = "smtp"')

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import dropwhile
@@ -18,10 +20,10 @@ from campaign import doctor
 from campaign.config import Config
 from campaign.doctor.papers import configuration
 from campaign.doctor.state import disk
-from campaign.errors import ExitCode, Interrupted
+from campaign.errors import CampaignError, ExitCode, Interrupted
 from campaign.given import Means
-from campaign.ledger import RunLock
-from campaign.model import Check, Grade
+from campaign.ledger import RunLock, open_ledger
+from campaign.model import Check, Grade, Reason
 from campaign.sandbox import CannedAnswer
 from campaign.stopping import Stop
 from tests.commands import Result, command
@@ -432,6 +434,22 @@ def old_copy(world: World) -> None:
     (world.folder / "ledger.sqlite3").write_bytes(before)
 
 
+def of_version(world: World, version: int) -> None:
+    """Let the ledger be of version 2, but for what it calls itself."""
+    with closing(sqlite3.connect(world.folder / "ledger.sqlite3", isolation_level=None)) as ledger:
+        ledger.execute("ALTER TABLE campaigns DROP COLUMN mask_key")
+        ledger.execute("ALTER TABLE users DROP COLUMN forgotten_at")
+        ledger.execute("UPDATE schema SET version = ?", (version,))
+
+
+def ledger_newer(world: World) -> None:
+    of_version(world, 99)
+
+
+def ledger_older(world: World) -> None:
+    of_version(world, 2)
+
+
 def ledger_linked(world: World) -> None:
     file = world.folder / "ledger.sqlite3"
     file.rename(world.folder / "elsewhere.sqlite3").chmod(0o600)
@@ -462,6 +480,10 @@ def reports_in_a_file(world: World) -> None:
     world.keys["report"] = {"directory": "roster.csv/reports"}
 
 
+def reports_open(world: World) -> None:
+    (world.folder / "reports").chmod(0o777)
+
+
 LEFT = {  # what builds on what
     "private key": "canary",
     "roster": "templates",
@@ -480,7 +502,6 @@ LEFT = {  # what builds on what
         (no_canary, "canary", "no canary is configured", ExitCode.STOPPED),
         (unknown_canary, "canary", f"{user_id(99)} answered user_not_found", ExitCode.STOPPED),
         (no_answer, "canary", "no usable answer for any canary", ExitCode.REFUSED),
-        (unregistered, "consent page", "/thanks/ is not registered", ExitCode.USAGE),
         (no_roster, "roster", "roster.csv", ExitCode.USAGE),
         (no_usable_row, "roster", "no row can be used: line 2: ", ExitCode.USAGE),
         (ledger_gone, "ledger", "its witness says that it was written here before", ExitCode.LEDGER),
@@ -493,8 +514,10 @@ LEFT = {  # what builds on what
         (folder_open, "state folder", "can be written by everybody", ExitCode.LEDGER),
         (stopped, "STOP file", "STOP exists", ExitCode.STOPPED),
         (clock_went_back, "last run", "but the last run was at 2026-11-23 02:00 UTC", ExitCode.STOPPED),
-        (reports_nowhere, "report folder", "/proc/reports cannot be written to", ExitCode.LEDGER),
-        (reports_in_a_file, "report folder", "roster.csv/reports cannot be written to", ExitCode.LEDGER),
+        (ledger_newer, "ledger", "newer than this program knows", ExitCode.LEDGER),
+        (reports_nowhere, "report folder", "/proc cannot be written to", ExitCode.LEDGER),
+        (reports_in_a_file, "report folder", "roster.csv cannot be written to", ExitCode.LEDGER),
+        (reports_open, "report folder", "/reports can be written by everybody", ExitCode.LEDGER),
     ],
 )
 def test_each_thing_that_would_end_a_night_is_bad_with_that_nights_code(
@@ -509,6 +532,24 @@ def test_each_thing_that_would_end_a_night_is_bad_with_that_nights_code(
     assert [check.found for check in checks if check.what == "not checked"] == ([LEFT[what]] if what in LEFT else [])
     assert set(found) - {"not checked"} == {what}
     assert doctor.exit_code(checks) is code
+    assert night(world) is code
+
+
+def night(world: World) -> ExitCode:
+    """How a night ends in this world, with whatever approval it may need."""
+    try:
+        return world.night(approve=99).exit_code
+    except CampaignError as error:
+        return error.exit_code
+
+
+def test_a_link_that_leads_nowhere_is_bad_although_a_night_would_mail_it(world: World) -> None:
+    unregistered(world)
+    checks = looked(world)
+
+    assert "/thanks/ is not registered" in not_good(checks)["consent page"].found
+    assert set(not_good(checks)) == {"consent page"}
+    assert (doctor.exit_code(checks), night(world)) == (ExitCode.USAGE, ExitCode.DONE)
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
@@ -624,13 +665,157 @@ def test_before_the_first_night_there_is_no_ledger_and_none_is_made(tmp_path: Pa
 
 def test_what_others_on_this_machine_may_touch_is_in_doubt(world: World) -> None:
     world.folder.chmod(0o1777)
-    (world.folder / "reports").chmod(0o777)
+    (world.folder / "reports").chmod(0o1777)
     (world.folder / "ledger.sqlite3").chmod(0o640)
     found = not_good(checks := looked(world))
 
     assert [*found] == ["report folder", "state folder", "ledger"]
     assert found["ledger"].advice == f"chmod 600 {world.folder}/ledger.sqlite3"
     assert doctor.exit_code(checks) is ExitCode.DONE
+
+
+def test_a_ledger_of_an_earlier_version_is_looked_at_and_left_as_it_is(world: World) -> None:
+    ledger_older(world)
+    checks = looked(world)
+    planned = world.plan()
+
+    assert {what: check.grade for what, check in not_good(checks).items()} == {"ledger": Grade.DOUBT}
+    assert "the next night brings it up to date" in not_good(checks)["ledger"].advice
+    assert [check.found for check in checks if check.what == "last run"] == ["2026-11-23 02:00 UTC, 24 hours ago"]
+    assert [decision.reason for decision in planned.decisions] == [Reason.WAITING] * 2
+    assert (night(world), not_good(looked(world))) == (ExitCode.DONE, {})
+
+
+def test_an_earlier_version_does_not_hide_that_it_is_an_old_copy(world: World) -> None:
+    old_copy(world)
+    ledger_older(world)
+    checks = looked(world)
+
+    assert "is not the last one" in not_good(checks)["ledger"].found
+    assert doctor.exit_code(checks) is night(world) is ExitCode.LEDGER
+
+
+# --- the doctor and the night agree
+
+
+def a_newcomer(world: World) -> None:
+    world.roster([1, 2, 3])
+
+
+def first_night(world: World) -> None:
+    for file in world.folder.glob("ledger*"):
+        file.unlink()
+
+
+def outside_hours(world: World) -> None:
+    world.keys["policy"] = {"hours": "08:00-18:00"}
+
+
+def day_used_up(world: World) -> None:
+    world.keys["mail"] |= {"per_day": 1}
+
+
+def one_bad_row(world: World) -> None:
+    world.roster([{"user_id": user_id(1), "email": email(1)}, {"user_id": "nobody", "email": email(2)}])
+
+
+def all_closed(world: World) -> None:
+    world.roster([{"user_id": user_id(n), "email": email(n), "status": "Closed"} for n in (1, 2)])
+
+
+def suppressed_until_yesterday(world: World) -> None:
+    with open_ledger(world.config()) as ledger:
+        ledger.suppress(user_id(1), "on leave", world.now - timedelta(hours=1), world.now - timedelta(hours=2))
+
+
+def asleep_for_a_season(world: World) -> None:
+    world.days_pass(100)
+
+
+def header_only(world: World) -> None:
+    (world.folder / "roster.csv").write_text("user_id,email\n", encoding="utf-8")
+
+
+def no_bytes(world: World) -> None:
+    (world.folder / "roster.csv").write_bytes(b"")
+
+
+def a_field_too_many(world: World) -> None:
+    (world.folder / "roster.csv").write_text(f"user_id,email\n{user_id(1)},{email(1)},more\n", encoding="utf-8")
+
+
+def wrong_password(world: World) -> None:
+    world.relay.at("AUTH", "535 5.7.8 no")
+    (world.folder / "pw").write_text("PASSWORD", encoding="utf-8")
+    (world.folder / "pw").chmod(0o600)
+    world.keys |= {"mail": world.keys["mail"] | {"auth": "password", "username": "me"}, "mail.password": {"file": "pw"}}
+
+
+def no_password_file(world: World) -> None:
+    wrong_password(world)
+    (world.folder / "pw").unlink()
+
+
+def no_relay(world: World) -> None:
+    world.keys["mail"] |= {"port": 1}
+
+
+def refused_sender(world: World) -> None:
+    world.relay.at("MAIL", "550 5.7.60 not you")
+
+
+def no_templates(world: World) -> None:
+    world.keys["templates"] = {"directory": "nowhere"}
+
+
+def broken_template(world: World) -> None:
+    (world.folder / "words" / "invite").mkdir(parents=True)
+    (world.folder / "words" / "invite" / "subject.txt").write_text("{{ nmae }}", encoding="utf-8")
+    world.keys["templates"] = {"directory": "words"}
+
+
+def nobody_can_watch(world: World) -> None:
+    world.keys["monitoring"] = {"log_file": "roster.csv/log", "metrics_file": "roster.csv/figures"}
+
+
+def history_is_a_file(world: World) -> None:
+    history = world.folder / "reports" / "history"
+    history.rename(world.folder / "kept")
+    history.touch()
+
+
+def lock_is_a_link(world: World) -> None:
+    (world.folder / "ledger.sqlite3.lock").unlink()
+    (world.folder / "ledger.sqlite3.lock").symlink_to("private.pem")
+
+
+def witness_is_nonsense(world: World) -> None:
+    (world.folder / "ledger.sqlite3.witness").write_bytes(b"\x00{")
+
+
+def another_host(world: World) -> None:
+    witness = world.folder / "ledger.sqlite3.witness"
+    told = json.loads(witness.read_text(encoding="utf-8"))
+    witness.write_text(json.dumps(told | {"host": "another"}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        a_newcomer, first_night, outside_hours, day_used_up, one_bad_row, all_closed, suppressed_until_yesterday,
+        asleep_for_a_season, header_only, no_bytes, a_field_too_many, wrong_password, no_password_file, no_relay, refused_sender,
+        no_templates, broken_template, nobody_can_watch, history_is_a_file, lock_is_a_link, witness_is_nonsense, another_host,
+    ],
+)  # fmt: skip
+def test_the_doctor_says_0_where_a_night_would_run_and_else_what_the_night_would_say(
+    world: World, arrange: Callable[[World], None]
+) -> None:
+    """With somebody to be mailed, and an approval where the night needs one."""
+    a_newcomer(world)
+    arrange(world)
+    said, ended = doctor.exit_code(looked(world)), night(world)
+
+    assert said is (ExitCode.DONE if ended is ExitCode.ATTENTION else ended)
 
 
 def test_what_the_environment_sets_is_named_for_cron_has_another(world: World) -> None:

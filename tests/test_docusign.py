@@ -55,6 +55,7 @@ def docusign(**keys: object) -> Docusign:
 # --- the links
 
 
+@pytest.mark.promise(17)
 def test_the_consent_url_is_right_to_the_letter() -> None:
     assert consent_url(docusign()) == (
         "https://account-d.docusign.com/oauth/auth?response_type=code&scope=signature%20impersonation"
@@ -117,6 +118,7 @@ def test_links_and_assertion_ask_for_one_and_the_same_scope_and_never_with_a_plu
     assert individual.count("%20") == len(scopes)
 
 
+@pytest.mark.case(29)
 @pytest.mark.parametrize("environment", ["demo", "production"])
 def test_links_token_server_and_audience_are_of_one_environment(environment: str) -> None:
     config = docusign(environment=environment)
@@ -247,6 +249,7 @@ def assert_one_clear_sentence(error: ConfigError, path: Path, key: bytes = b"") 
     assert not any(line in shown for line in key.decode(errors="replace").split() if len(line) > 20)
 
 
+@pytest.mark.case(30)
 @pytest.mark.parametrize(
     "make",
     [
@@ -283,6 +286,7 @@ BAD_KEYS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.case(30)
 @pytest.mark.parametrize("kind", BAD_KEYS)
 def test_a_bad_key_is_named_for_what_it_is(kind: str, tmp_path: Path) -> None:
     make, words = BAD_KEYS[kind]
@@ -294,6 +298,7 @@ def test_a_bad_key_is_named_for_what_it_is(kind: str, tmp_path: Path) -> None:
     assert_one_clear_sentence(caught.value, path, content)
 
 
+@pytest.mark.case(30)
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644])
 def test_a_key_that_others_could_reach_is_refused_with_the_command_that_helps(mode: int, tmp_path: Path) -> None:
     path = write_key(tmp_path, pem(), mode)
@@ -304,6 +309,7 @@ def test_a_key_that_others_could_reach_is_refused_with_the_command_that_helps(mo
     assert_one_clear_sentence(caught.value, path, pem())
 
 
+@pytest.mark.case(30)
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
 def test_a_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
     path = write_key(tmp_path, pem())
@@ -323,6 +329,7 @@ def test_a_symbolic_link_to_a_key_is_refused(tmp_path: Path) -> None:
     assert_one_clear_sentence(caught.value, link, pem())
 
 
+@pytest.mark.case(30)
 def test_a_directory_is_no_key(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(ConfigError, match="not a plain file") as caught:
@@ -338,6 +345,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     assert_one_clear_sentence(caught.value, tmp_path / "private.pem")
 
 
+@pytest.mark.case(30)
 @pytest.mark.timeout(5)
 def test_a_fifo_is_no_key_and_does_not_hang(tmp_path: Path) -> None:
     path = tmp_path / "private.pem"
@@ -450,6 +458,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.case(25)
 @pytest.mark.parametrize(("content", "detail", "place"), REFUSALS)
 def test_a_refusal_of_the_app_names_the_place_to_look_at(content: bytes, detail: str, place: str) -> None:
     answer = interpret(400, content)
@@ -545,6 +554,7 @@ def test_what_only_resembles_a_known_error_is_unknown(content: bytes) -> None:
     assert (answer.status, answer.refusal) == (Status.UNKNOWN, "")
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize("code", [200, 201, 202, 401, 403, 404, 422, 499])
 def test_consent_required_counts_only_under_400(code: int) -> None:
     assert interpret(code, b'{"error":"consent_required"}').status is Status.UNKNOWN
@@ -579,6 +589,7 @@ BODIES = (
 CODES = st.sampled_from([200, 400, 401, 429, 500]) | st.integers(-1, 1000)
 
 
+@pytest.mark.promise(4)
 @settings(max_examples=400, deadline=None)
 @given(CODES, BODIES)
 def test_any_answer_has_a_meaning_and_only_the_two_exact_shapes_say_yes_or_no(code: int, content: bytes) -> None:

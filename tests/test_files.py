@@ -1,12 +1,20 @@
 import os
+import re
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from campaign.errors import ConfigError, UsageError
 from campaign.files import read_private, replaced, shipped
 from campaign.layout import lay_out
+from tests.commands import Result, command
+from tests.test_bad_input import assert_one_clear_sentence
+from tests.token_server import certificate_file, private, service_account_file
+from tests.world import CLIENT_ID, World, email, pem
 
 
 def secret(path: Path, mode: int = 0o600) -> Path:
@@ -55,6 +63,145 @@ def test_what_is_no_file_is_refused_and_does_not_hang(tmp_path: Path) -> None:
     assert refusal(tmp_path / "link") == "is a symbolic link"
     assert refusal(Path("/dev/null")) == "is not a plain file"
     assert refusal(tmp_path / "nothing") == "cannot be read: No such file or directory"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path / "work", live=True) as world:
+        world.roster([1, 2])
+        yield world
+
+
+def run(world: World) -> Result:
+    """A night that somebody tries to run."""
+    with suppress(ConfigError):  # it is written before it is read
+        world.config()
+    return command("run", "--approve", 2, "--config", world.folder / "campaign.toml")
+
+
+def instead(make: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Put something else in the place of a file."""
+
+    def spoil(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return spoil
+
+
+def link(path: Path) -> None:
+    path.rename(path.with_suffix(".real"))
+    path.symlink_to(path.with_suffix(".real"))
+
+
+BY_OAUTH = {"auth": "microsoft", "username": "u"}
+APP = {"tenant": "t.example", "client_id": CLIENT_ID, "certificate_file": "smtp-app.pem"}
+SECRETS: dict[str, tuple[dict[str, dict[str, Any]], Callable[[Path], object]]] = {
+    "private.pem": ({}, lambda path: private(path, pem())),
+    "smtp-password": (
+        {"mail": {"auth": "password", "username": "u"}, "mail.password": {"file": "smtp-password"}},
+        lambda path: private(path, "hunter2"),
+    ),
+    "smtp-app.pem": ({"mail": BY_OAUTH, "mail.microsoft": APP}, certificate_file),
+    "google.json": (
+        {"mail": {"auth": "google", "username": "u"}, "mail.google": {"service_account_file": "google.json"}},
+        lambda path: service_account_file(path, "https://127.0.0.1:1/token"),
+    ),
+}
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "readable by the group": (lambda path: path.chmod(0o640), r"can be read by others \(mode 0640\)"),
+    "somebody else's": (lambda path: os.chown(path, 12345, -1), "belongs to another user"),
+    "a folder": (instead(lambda path: path.mkdir(0o700)), "is not a plain file"),
+    "a FIFO": (instead(lambda path: os.mkfifo(path, 0o600)), "is not a plain file"),
+    "a symbolic link": (link, "is a symbolic link"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty|holds no private key|is not a JSON file"),
+    "missing": (lambda path: path.unlink(), "cannot be read: No such file"),
+}
+
+
+@pytest.mark.case(30)
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_secrets_file_that_cannot_be_trusted_stops_the_night_before_anybody_is_asked(how: str, name: str, world: World) -> None:
+    if how == "somebody else's" and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    world.keys, make = SECRETS[name]
+    make(world.folder / name)
+    spoil, said = SPOILT[how]
+    spoil(world.folder / name)
+    result = run(world)
+
+    assert_one_clear_sentence(result, 2, rf"{re.escape(name)}.* ?({said})")
+    assert (world.relay.connections, world.accounts.requests) == (0, [])
+
+
+@pytest.mark.parametrize("section", ["docusign", "mail"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda _: None, "No such file or directory"),
+        (lambda path: path.mkdir(), "it is not a plain file"),
+        (os.mkfifo, "it is not a plain file"),
+        (lambda path: path.write_bytes(b"x"), "PEM|X509"),
+    ],
+    ids=["missing", "a folder", "a FIFO", "no certificate"],
+)
+def test_a_ca_file_that_cannot_be_used_stops_the_night(
+    section: str, make: Callable[[Path], object], said: str, world: World
+) -> None:
+    make(world.folder / "ca.pem")
+    world.keys = {"mail": {"security": "tls"}}
+    world.keys[section] = {**world.keys.get(section, {}), "ca_file": "ca.pem"}
+    result = run(world)
+
+    assert result.exit_code == 2
+    assert re.search(rf"^campaign: \[{section}\] ca_file .*ca\.pem cannot be used: .*({said})", result.stderr, re.MULTILINE)
+    assert "          it must be a file of PEM certificates" in result.stderr
+    assert (world.relay.connections, world.accounts.requests) == (0, [])
+
+
+# --- where others could interfere
+
+
+@pytest.mark.case(42)
+@pytest.mark.parametrize("folder", ["reports", "reports/history"])
+def test_reports_that_everybody_could_replace_stop_the_night_before_anybody_is_asked(folder: str, world: World) -> None:
+    place = world.folder / folder
+    place.mkdir(parents=True)
+    place.chmod(0o777)
+    refused = run(world)
+    asked = len(world.accounts.requests)
+    place.chmod(0o1777)
+    like_tmp = run(world)
+
+    assert_one_clear_sentence(refused, 6, f"{place} can be written by everybody, who could replace the reports")
+    assert f"          chmod o-w {place}\n" in refused.stderr
+    assert asked == 0
+    assert (like_tmp.exit_code, len(world.mailed())) == (0, 2)
+
+
+def test_a_report_is_not_rewritten_where_everybody_could_replace_it(world: World) -> None:
+    run(world)
+    (world.folder / "reports").chmod(0o777)
+    result = command("report", "--config", world.folder / "campaign.toml")
+
+    assert_one_clear_sentence(result, 6, "can be written by everybody")
+
+
+@pytest.mark.case(42)
+@pytest.mark.parametrize("name", ["ledger.sqlite3", "ledger.sqlite3.witness", "ledger.sqlite3.lock"])
+@pytest.mark.parametrize("what", [("run",), ("plan",), ("explain", email(1)), ("adopt", "--yes"), ("purge", "--older-than", 0)])
+def test_no_symbolic_link_is_followed_to_ledger_witness_or_lock(what: tuple[object, ...], name: str, world: World) -> None:
+    run(world)
+    link(world.folder / name)
+    elsewhere = (world.folder / name).with_suffix(".real")
+    before = elsewhere.read_bytes()
+    result = command(*what, "--config", world.folder / "campaign.toml")
+    only_reads = name.endswith(".lock") and what[0] in {"plan", "explain"}
+    renews = name.endswith(".witness") and what[0] == "adopt"
+
+    assert result.exit_code == (0 if only_reads or renews else 6), result
+    assert elsewhere.read_bytes() == before
 
 
 # --- files that are replaced in one step
@@ -128,7 +275,8 @@ def test_a_working_folder_has_all_that_a_first_plan_needs(tmp_path: Path) -> Non
         for kind in ("escalation", "invite", "reminder")
         for part in ("body.html", "body.txt", "subject.txt")
     ]
-    assert written == ["campaign.toml", "roster.csv", *parts, "templates/style.css"]
+    jobs = ["crontab", "campaign-work.service", "campaign-work.timer"]
+    assert written == ["campaign.toml", "roster.csv", *parts, "templates/style.css", *jobs]
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

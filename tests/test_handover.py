@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from campaign import orders
 from campaign.errors import ExitCode
+from campaign.forgetting import forget
 from campaign.given import Means
 from campaign.model import Outcome
 from campaign.nightly import run
@@ -30,6 +32,7 @@ def reasons(world: World) -> dict[str, int]:
     return dict(Counter(row["reason"] for row in world.report().values()))
 
 
+@pytest.mark.promise(1)
 def test_everybody_is_mailed_once(world: World) -> None:
     world.roster(range(40))
     night = world.night(approve=40)
@@ -157,6 +160,17 @@ def test_a_relay_that_takes_nothing_for_certain_is_left_alone_after_three(world:
 # --- the message to the manager
 
 
+@pytest.mark.parametrize(("people", "code"), [(2, ExitCode.DONE), (3, ExitCode.REFUSED)])
+def test_three_deferred_in_a_row_are_the_relays_doing_also_at_the_end(tmp_path: Path, people: int, code: ExitCode) -> None:
+    with World(tmp_path) as world:
+        world.relay.at("RCPT", "451 4.7.1 try again later")
+        world.roster(range(people))
+        night = world.night(approve=people)
+
+    assert night.exit_code == code
+    assert [delivery.outcome for delivery in night.deliveries] == [Outcome.DEFERRED] * people
+
+
 @dataclass(frozen=True, slots=True)
 class Mail:
     recipient: str
@@ -178,6 +192,28 @@ def led(tmp_path: Path) -> Iterator[World]:
         world.night()
         world.relay.accepted.clear()
         yield world
+
+
+@pytest.mark.parametrize("order", ["suppressed", "forgotten"])
+def test_a_manager_who_is_not_to_be_contacted_is_not(led: World, order: str) -> None:
+    led.roster(
+        [
+            {"user_id": user_id(1), "email": email(1), "manager_email": "Boss9@example.com"},
+            {"user_id": user_id(9), "email": "boss9@example.com", "manager_email": ""},
+        ]
+    )
+    led.night(approve=9)
+    if order == "forgotten":
+        forget(led.config(), user_id(9), led.now)
+    else:
+        orders.suppress(led.config(), user_id(9), "asked not to be", None, led.now)
+    led.relay.accepted.clear()
+    for _ in range(3):
+        led.days_pass(3)
+        led.night(approve=9)
+
+    assert email(1) in led.mailed()
+    assert not {"boss9@example.com", "Boss9@example.com"} & set(led.mailed())
 
 
 def test_a_manager_is_told_of_two_unanswered_messages_once(led: World) -> None:

@@ -6,12 +6,13 @@ import signal
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from campaign import orders
 from campaign.config import Config
 from campaign.errors import Busy, LedgerError
 from campaign.ledger import Ledger, RunLock, adopt, examine, open_ledger, read_ledger, witness_of
@@ -103,6 +104,7 @@ def test_a_new_run_starts_without_findings(config: Config) -> None:
 # --- messages
 
 
+@pytest.mark.promise(3)
 def test_the_intent_is_on_disk_before_the_relay_is_told(config: Config) -> None:
     with run_of(config) as ledger:
         ledger.open(SLOT, "hash", NOW)
@@ -111,6 +113,7 @@ def test_the_intent_is_on_disk_before_the_relay_is_told(config: Config) -> None:
         assert on_disk == [("sending", "<1@example.com>")]
 
 
+@pytest.mark.promise(1)
 def test_a_slot_is_opened_once(config: Config) -> None:
     with run_of(config) as ledger:
         ledger.open(SLOT, "hash", NOW)
@@ -120,6 +123,7 @@ def test_a_slot_is_opened_once(config: Config) -> None:
             ledger.open(Slot(ONE.user_id, 1, ONE.recipient, ONE.address, "<2@example.com>", NOW), "hash", NOW)
 
 
+@pytest.mark.promise(2)
 def test_what_a_killed_run_left_in_flight_becomes_unknown(config: Config) -> None:
     with run_of(config) as ledger:
         ledger.open(SLOT, "hash", NOW)
@@ -203,8 +207,8 @@ def test_the_rolling_day_counts_what_went_out_or_may_have(config: Config) -> Non
         ledger.open(SLOT, "hash", NOW)
         ledger.settle(SLOT, Delivery(Outcome.UNKNOWN, ""), NOW)
 
-        assert ledger.mailed_since(NOW - timedelta(seconds=1)) == 1
-        assert ledger.mailed_since(NOW) == 0
+        assert ledger.mailed_since(NOW - timedelta(seconds=1)) == [NOW]
+        assert ledger.mailed_since(NOW) == []
         assert ledger.last_mailed() == {ONE.address: (NOW, ONE.user_id)}
 
 
@@ -227,6 +231,7 @@ def witness_file(config: Config) -> Path:
     return config.ledger_file.with_name("ledger.sqlite3.witness")
 
 
+@pytest.mark.promise(9)
 def test_a_first_run_creates_ledger_and_witness(config: Config) -> None:
     used(config)
 
@@ -245,6 +250,7 @@ def test_a_first_run_cut_short_needs_no_repair(config: Config) -> None:
         assert witness_file(config).exists()
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize("size", [None, 0, 5000])
 def test_a_missing_empty_or_truncated_ledger_is_refused(config: Config, size: int | None) -> None:
     used(config)
@@ -257,6 +263,7 @@ def test_a_missing_empty_or_truncated_ledger_is_refused(config: Config, size: in
     assert str(config.ledger_file) in refusal(config)
 
 
+@pytest.mark.promise(9)
 def test_a_garbled_page_is_noticed(config: Config) -> None:
     used(config)
     with config.ledger_file.open("r+b") as file:
@@ -266,6 +273,7 @@ def test_a_garbled_page_is_noticed(config: Config) -> None:
     assert "damaged" in refusal(config) or "malformed" in refusal(config)
 
 
+@pytest.mark.promise(9)
 def test_an_old_copy_is_refused(config: Config) -> None:
     used(config)
     shutil.copy(config.ledger_file, config.folder / "backup")
@@ -275,6 +283,7 @@ def test_an_old_copy_is_refused(config: Config) -> None:
     assert "is not the last one" in refusal(config)
 
 
+@pytest.mark.promise(9)
 def test_a_ledger_without_its_witness_is_refused(config: Config) -> None:
     used(config)
     witness_file(config).unlink()
@@ -282,6 +291,7 @@ def test_a_ledger_without_its_witness_is_refused(config: Config) -> None:
     assert "its witness ledger.sqlite3.witness is missing" in refusal(config)
 
 
+@pytest.mark.promise(9)
 def test_a_ledger_from_another_machine_is_refused(config: Config) -> None:
     used(config)
     text = witness_file(config).read_text()
@@ -290,12 +300,27 @@ def test_a_ledger_from_another_machine_is_refused(config: Config) -> None:
     assert "another machine" in refusal(config)
 
 
+@pytest.mark.promise(9)
 def test_a_ledger_of_another_campaign_or_app_is_refused(config: Config) -> None:
     used(config)
 
     assert "belongs to the campaign 'test'" in refusal(config.model_copy(update={"name": "other"}))
     app = config.docusign.model_copy(update={"environment": "production"})
     assert "was written for client_id" in refusal(config.model_copy(update={"docusign": app}))
+
+
+@pytest.mark.promise(9)
+def test_a_database_of_something_else_is_no_ledger_and_is_left_alone(config: Config) -> None:
+    with closing(sqlite3.connect(config.ledger_file)) as database:
+        database.execute("CREATE TABLE orders (id INTEGER)")
+    config.ledger_file.chmod(0o600)
+    before = config.ledger_file.read_bytes()
+    with pytest.raises(LedgerError, match="something else"), open_ledger(config):
+        pass
+
+    assert config.ledger_file.read_bytes() == before
+    with pytest.raises(LedgerError, match="something else"), read_ledger(config):
+        pass
 
 
 def test_a_newer_ledger_is_refused(config: Config) -> None:
@@ -348,6 +373,82 @@ def test_adopting_a_lost_ledger_begins_anew(config: Config) -> None:
         assert ledger.standings() == {}
 
 
+def test_what_was_adopted_is_on_record_with_its_time(config: Config) -> None:
+    used(config)
+    witness_file(config).unlink()
+    adopt(config, NOW)
+    config.ledger_file.unlink()
+    found = examine(config, NOW)
+    adopt(config, NOW + timedelta(days=1))
+
+    with open_ledger(config) as ledger:
+        [begun_anew] = ledger.adoptions()
+
+        assert (begun_anew.at, begun_anew.what, begun_anew.detail) == (NOW + timedelta(days=1), "adopted", found)
+        assert ledger.last_night() is None
+
+
+def test_adopt_shows_how_far_ledger_witness_and_report_have_got(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        file = world.folder / "ledger.sqlite3"
+        world.roster([1, 2])
+        world.night(approve=2)
+        backup = file.read_bytes()
+        world.days_pass(3)
+        world.night()
+        file.write_bytes(backup)
+        told = orders.found(world.config(), world.now)
+
+    assert told.as_text().splitlines() == [
+        f"found: {file}: generation 2, the last run on 2026-11-23 02:00 UTC, 2 users, 2 messages",
+        "       its witness: generation 4 (it counts up with every run and every order)",
+        f"       {world.folder}/reports/report.csv: counts 4 messages to the users in it",
+        f"       {file} is not the last one: it is at generation 2, its witness at 4",
+    ]
+    assert told.as_json() == {
+        "found": f"{file} is not the last one: it is at generation 2, its witness at 4",
+        "ledger": {"generation": 2, "last_run": "2026-11-23T02:00:00Z", "users": 2, "messages": 2},
+        "witness": {"generation": 4},
+        "reported_messages": 4,
+    }
+
+
+def test_adopt_says_what_it_means_that_there_is_nothing(config: Config) -> None:
+    used(config)
+    config.ledger_file.write_bytes(b"")
+    witness_file(config).write_text("nonsense")
+    text = orders.found(config, NOW).as_text()
+
+    assert "there is nothing; adopting it begins anew, and everybody who lacks consent would be invited again" in text
+    assert "its witness: none" in text
+
+
+def test_a_ledger_from_before_adoptions_and_leaving_were_noted_is_brought_up_to_date(config: Config) -> None:
+    used(config)
+    with sqlite3.connect(config.ledger_file) as database:
+        database.execute("DROP TABLE adoptions")
+        database.execute("ALTER TABLE users DROP COLUMN left_at")
+        database.execute("UPDATE schema SET version = 3")
+
+    with open_ledger(config) as ledger:
+        assert (ledger.adoptions(), ledger.left_at(ONE.user_id)) == ([], None)
+
+
+# --- who is in the roster
+
+
+def test_leaving_and_returning_are_noted_once_each(config: Config) -> None:
+    two = User(user_id(2), email(2), email(2), line=3)
+    with run_of(config) as ledger:
+        for day, roster in enumerate([[ONE, two], [two], [two], [ONE, two], [ONE, two]]):
+            ledger.enrol(roster, ledger.standings(), NOW + timedelta(days=day))
+        told = [(event.what, event.at - NOW) for event in ledger.events(ONE.user_id)]
+
+        assert told == [("joined", timedelta(0)), ("left", timedelta(days=1)), ("back", timedelta(days=3))]
+        assert [event.what for event in ledger.events(two.user_id)] == ["joined"]
+        assert ledger.left_at(ONE.user_id) is None
+
+
 # --- reading, and one run at a time
 
 
@@ -364,11 +465,14 @@ def test_reading_leaves_no_trace(config: Config) -> None:
             ledger.let_through(NOW, 1)
 
 
+@pytest.mark.promise(7)
 def test_a_second_run_is_refused_at_once(config: Config) -> None:
     with RunLock(config.lock_file), pytest.raises(Busy), RunLock(config.lock_file):
         pass
 
 
+@pytest.mark.promise(7)
+@pytest.mark.case(19)
 def test_the_lock_of_a_dead_run_is_no_lock(config: Config) -> None:
     config.lock_file.touch()
 
@@ -386,6 +490,7 @@ def test_the_ledger_is_read_by_nobody_else(config: Config) -> None:
     assert config.ledger_file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.case(42)
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o666])
 def test_a_ledger_that_everybody_can_read_is_refused(config: Config, mode: int) -> None:
     with open_ledger(config):
@@ -398,6 +503,7 @@ def test_a_ledger_that_everybody_can_read_is_refused(config: Config, mode: int) 
     assert refused.value.advice == f"chmod 600 {config.ledger_file}"
 
 
+@pytest.mark.case(42)
 @pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o702, True), (0o1777, False), (0o770, False)])
 def test_a_folder_that_everybody_can_write_is_refused_unless_it_is_like_tmp(config: Config, mode: int, refused: bool) -> None:
     config.folder.chmod(mode)
@@ -417,6 +523,7 @@ def test_a_symbolic_link_is_no_ledger(config: Config, tmp_path_factory: pytest.T
     assert not elsewhere.exists()
 
 
+@pytest.mark.case(43)
 def test_a_full_disk_is_found_out_before_anything(config: Config) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))

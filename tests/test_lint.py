@@ -29,6 +29,8 @@ def test_the_consent_url_stands_on_a_line_of_its_own() -> None:
     assert text("Hello\n") == ["the consent URL must stand in full on a line of its own"]
 
 
+@pytest.mark.promise(17)
+@pytest.mark.case(40)
 @pytest.mark.parametrize(
     "link",
     [
@@ -93,6 +95,8 @@ def test_the_html_must_show_the_consent_url() -> None:
     assert page(f"<p>{SHOWN}</p>") == expected
 
 
+@pytest.mark.promise(17)
+@pytest.mark.case(40)
 @pytest.mark.parametrize(
     "link",
     [
@@ -115,6 +119,7 @@ def test_a_link_that_hides_its_target_or_leads_elsewhere_is_found(link: str) -> 
     assert page(LINK + link) != []
 
 
+@pytest.mark.promise(17)
 @pytest.mark.parametrize(
     "inside",
     [
@@ -157,6 +162,7 @@ def test_nothing_remote_active_or_hidden_passes(inside: str) -> None:
     assert page(LINK + inside) != []
 
 
+@pytest.mark.promise(17)
 @pytest.mark.parametrize(
     "head",
     [

@@ -67,6 +67,8 @@ def test_a_message_that_is_accepted_keeps_the_relays_words(relay: Relay, make: M
     assert (message.envelope_from, message.recipient, message.data) == (FROM, TO, MESSAGE.decode())
 
 
+@pytest.mark.promise(1)
+@pytest.mark.case(4)
 @pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize("action", [*UNREADABLE, "450 4.2.0 later", "421 4.3.2 bye", "331 go on", "432 4.3.2 too many"])
 def test_what_fails_before_the_dot_was_definitely_not_sent(relay: Relay, make: MakeMailer, phase: str, action: str) -> None:
@@ -124,6 +126,7 @@ def test_a_relay_that_answers_within_the_message_never_gets_the_dot(
     assert relay.accepted == []
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("before", ["", "store "])
 @pytest.mark.parametrize("action", [*UNREADABLE, "354 go on"])
 def test_no_readable_answer_to_the_dot_is_unknown(relay: Relay, make: MakeMailer, before: str, action: str) -> None:
@@ -135,6 +138,7 @@ def test_no_readable_answer_to_the_dot_is_unknown(relay: Relay, make: MakeMailer
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.promise(2)
 def test_a_dot_that_cannot_be_written_is_unknown(relay: Relay, make: MakeMailer) -> None:
     class Breaks:
         def __init__(self, inner: socket.socket) -> None:
@@ -233,6 +237,7 @@ def test_bidi_and_zero_width_characters_are_escaped() -> None:
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b". x", b"a.", b".\x00", b"From here", b"x" * 2000, "ü😀".encode()]))
 
 
+@pytest.mark.case(11)
 @given(lines=LINES, ended=st.booleans())
 @settings(deadline=None, max_examples=60)
 def test_every_message_arrives_as_it_was(running: tuple[Relay, Mailer], lines: list[bytes], *, ended: bool) -> None:
@@ -254,6 +259,7 @@ def running() -> Iterator[tuple[Relay, Mailer]]:
         yield relay, mailer
 
 
+@pytest.mark.promise(11)
 @pytest.mark.parametrize(
     "recipient", ["", "ann", "a b@example.com", "a@b\r\nRCPT TO:<c@d>", "<a@b>", "a@b>", "a@b c@d", "a@b\x00", "a@b\n", "a@"]
 )
@@ -268,6 +274,7 @@ def test_a_recipient_that_could_add_another_is_refused_before_anything_is_sent(
     assert "MAIL" not in verbs(relay)
 
 
+@pytest.mark.case(11)
 @pytest.mark.parametrize("data", [b"a\nb\r\n", b"a\rb\r\n", b"a\n\rb\r\n", b"a\r\r\n", b"\n.\n", b"a\r\n\r", b"\n\r\r\n"])
 def test_bare_line_ends_are_refused_before_anything_is_sent(relay: Relay, make: MakeMailer, data: bytes) -> None:
     mailer = make(relay)
@@ -278,6 +285,7 @@ def test_bare_line_ends_are_refused_before_anything_is_sent(relay: Relay, make: 
     assert "MAIL" not in verbs(relay)
 
 
+@pytest.mark.promise(11)
 def test_one_transaction_has_one_recipient_to_the_letter(relay: Relay, make: MakeMailer) -> None:
     send_one(make(relay), '"o,dd"+Tag@Example.COM')
 
@@ -355,6 +363,7 @@ def test_whether_the_relay_takes_eight_bits_is_known_once_it_was_reached(
         assert (before, mailer.eight_bit) == (False, eight_bit)
 
 
+@pytest.mark.case(14)
 def test_a_relay_from_before_esmtp_gets_plain_ascii(make: MakeMailer) -> None:
     with Relay().at("EHLO", "502 5.5.1 what?") as relay:
         outcome = send_one(make(relay)).outcome
@@ -363,6 +372,7 @@ def test_a_relay_from_before_esmtp_gets_plain_ascii(make: MakeMailer) -> None:
     assert (False, f"MAIL FROM:<{FROM}>") in relay.commands
 
 
+@pytest.mark.case(14)
 def test_eight_bit_text_is_not_given_to_a_relay_that_does_not_take_it(make: MakeMailer) -> None:
     with Relay(offers=("SIZE",)) as relay:
         mailer = make(relay)
@@ -373,6 +383,7 @@ def test_eight_bit_text_is_not_given_to_a_relay_that_does_not_take_it(make: Make
     assert "MAIL" not in verbs(relay)
 
 
+@pytest.mark.case(13)
 def test_an_address_that_the_relay_cannot_take_is_that_users_trouble(make: MakeMailer) -> None:
     with Relay(offers=("8BITMIME",)) as relay:
         mailer = make(relay)
@@ -459,6 +470,8 @@ def test_signing_in_happens_under_tls(
     assert (relay.auth_attempts, relay.auth_in_clear) == (1, False)
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(8)
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 @pytest.mark.parametrize("flaw", FLAWED)
 def test_a_certificate_with_a_flaw_ends_it_before_anything_is_said(
@@ -474,11 +487,14 @@ def test_a_certificate_with_a_flaw_ends_it_before_anything_is_said(
     assert relay.connections == 1
 
 
+@pytest.mark.promise(15)
 def test_the_systems_authorities_do_not_vouch_for_a_private_one(make: MakeMailer, authority: trustme.CA) -> None:
     with Relay(tls=server_context(authority)) as relay, pytest.raises(RelayUnreachable, match="certificate"):
         make(relay, security="starttls").ready()
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(7)
 @pytest.mark.parametrize("action", ["454 4.7.0 TLS not available", "554 5.7.3 no", "250 fine", "220 go\n250 injected", "drop"])
 def test_without_tls_nothing_is_said_in_the_clear(make: MakeMailer, authority: trustme.CA, ca_file: Path, action: str) -> None:
     with Relay(tls=server_context(authority), login=LOGIN).at("STARTTLS", action) as relay:
@@ -497,6 +513,8 @@ def test_words_slipped_in_before_tls_are_taken_for_an_attack(make: MakeMailer, a
     assert relay.connections == 1
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(7)
 def test_a_relay_that_offers_no_starttls_is_not_used(make: MakeMailer) -> None:
     with Relay(login=LOGIN) as relay:
         mailer = make(relay, security="starttls", username=LOGIN[0], password=lambda: LOGIN[1])
@@ -525,6 +543,7 @@ def test_a_handshake_that_hangs_ends_in_time(make: MakeMailer, authority: trustm
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.promise(15)
 def test_without_tls_only_loopback_is_talked_to() -> None:
     with pytest.raises(ConfigError, match="loopback"):
         Mailer(Route(host="smtp.example.com", port=25, security="none"), FROM)
@@ -540,6 +559,7 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 # --- Signing in -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.case(9)
 @pytest.mark.parametrize("mechanisms", ["PLAIN LOGIN", "LOGIN"])
 def test_a_refused_password_is_tried_once_only(make: MakeMailer, mechanisms: str) -> None:
     with Relay(login=LOGIN, mechanisms=mechanisms) as relay:
@@ -570,6 +590,7 @@ def test_a_relay_without_a_known_mechanism_is_told_apart(make: MakeMailer) -> No
 SECRETS = ["pa$$wörd", "cGEkJHfDtnJk", "AGNvbnRyYWN0cwBwYSQkd8O2cmQ="]
 
 
+@pytest.mark.promise(14)
 @pytest.mark.parametrize("echo", ["535 5.7.8 no: {}", "235 {} fine", "2{}", "334 {}", "454-{}\n535 x"])
 @pytest.mark.parametrize("mechanisms", ["PLAIN", "LOGIN"])
 def test_a_relay_that_repeats_the_password_does_not_spread_it(make: MakeMailer, echo: str, mechanisms: str) -> None:
@@ -713,6 +734,7 @@ def test_a_relay_that_hangs_up_after_each_message_costs_nobody_a_night(relay: Re
     assert (len(relay.accepted), relay.connections) == (5, 5)
 
 
+@pytest.mark.case(5)
 @pytest.mark.parametrize("action", ["421 4.7.0 Maximum message count per session reached", "drop"])
 def test_a_relay_that_ends_a_connection_after_five_messages_gets_all_of_them_once(
     relay: Relay, make: MakeMailer, action: str
@@ -737,6 +759,7 @@ def test_a_relay_that_is_gone_at_the_next_message_defers_it(make: MakeMailer) ->
     assert relay.connections == 4
 
 
+@pytest.mark.case(6)
 def test_a_relay_that_defers_everybody_is_not_hammered(relay: Relay, make: MakeMailer) -> None:
     relay.at("RCPT", "452 4.3.1 out of space")
     mailer = make(relay)

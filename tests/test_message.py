@@ -222,6 +222,8 @@ NASTY_NAMES = [
 ]
 
 
+@pytest.mark.promise(11)
+@pytest.mark.case(12)
 @pytest.mark.parametrize("name", NASTY_NAMES)
 def test_a_display_name_comes_back_to_the_letter_and_adds_no_recipient(name: str) -> None:
     frozen = wire(composer(), user(name))
@@ -264,6 +266,7 @@ def test_no_column_whatever_is_changed_on_the_way(quoting: Composer, cell: str, 
     assert body(parsed(frozen), "plain") == f"|{cell}|\n\n{URL}\n".replace("\r\n", "\n").replace("\r", "\n")
 
 
+@pytest.mark.promise(11)
 @given(st.text(max_size=300))
 def test_no_name_whatever_adds_a_header_or_a_recipient(name: str) -> None:
     try:
@@ -357,6 +360,7 @@ def test_a_subject_that_is_not_one_line_is_refused(tmp_path: Path, subject: str)
     assert said.endswith("(for ada@example.com, line 2 of the roster)")
 
 
+@pytest.mark.promise(17)
 def test_a_link_in_the_subject_is_refused(tmp_path: Path) -> None:
     assert "subject.txt:1: the link www.evil.example" in refusal(with_templates(tmp_path, subject="see www.evil.example"))
 
@@ -599,6 +603,7 @@ def test_a_missing_template_is_named_with_the_line_that_wants_it(tmp_path: Path)
     assert refusal(of).startswith(f"{tmp_path}/invite/body.txt:2: there is no template invite/footer.txt in {tmp_path}")
 
 
+@pytest.mark.case(38)
 def test_a_syntax_error_is_refused_at_the_start_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match=rf"^{tmp_path}/invite/body\.txt:3: "):
         with_templates(tmp_path, text="one\ntwo\n{% if %}\n")
@@ -611,6 +616,7 @@ def test_a_syntax_error_in_an_included_file_names_that_file(tmp_path: Path) -> N
     assert refusal(of).startswith(f"{tmp_path}/invite/part.txt:2: ")
 
 
+@pytest.mark.case(38)
 @pytest.mark.parametrize("wrong", ["{{ nmae }}", "{{ user.nmae }}", "{{ row['Nmae'] }}", "{% if nmae %}{% endif %}"])
 def test_an_undefined_name_is_refused_with_line_and_user(tmp_path: Path, wrong: str) -> None:
     said = refusal(with_templates(tmp_path, text=f"one\n{wrong}\n"))
@@ -675,6 +681,7 @@ def test_a_template_that_eats_the_machine_is_refused_at_once(tmp_path: Path, hug
     assert len(str(raised.value)) < 500
 
 
+@pytest.mark.case(38)
 def test_an_endless_loop_is_stopped_with_its_line(tmp_path: Path) -> None:
     loop = "{% for a in range(100000) %}" * 3 + "\n{% set x = 1 %}" + "{% endfor %}" * 3
     said = refusal(with_templates(tmp_path, text=f"\n{loop}\n"))
@@ -682,6 +689,7 @@ def test_an_endless_loop_is_stopped_with_its_line(tmp_path: Path) -> None:
     assert re.match(rf"{tmp_path}/invite/body\.txt:[23]: takes longer than 2 seconds", said)
 
 
+@pytest.mark.case(38)
 def test_fifty_megabytes_are_cut_off_with_the_line(tmp_path: Path) -> None:
     fifty = "\n{% for a in range(500) %}{% for b in range(100000) %}\nx{% endfor %}{% endfor %}"
     said = refusal(with_templates(tmp_path, text=fifty))
@@ -736,6 +744,7 @@ ESCAPES = [
 ]
 
 
+@pytest.mark.case(38)
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_there_is_no_way_from_a_template_to_python(tmp_path: Path, escape: str) -> None:
     of = with_templates(tmp_path, subject=escape)
@@ -753,6 +762,7 @@ def test_the_known_way_to_the_shell_is_refused_as_unsafe(tmp_path: Path) -> None
     assert "unsafe" in refusal(with_templates(tmp_path, subject=ESCAPES[0]))
 
 
+@pytest.mark.case(38)
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../../../../../../etc/passwd", "invite/../../secret.txt", "invite/link.txt"])
 @pytest.mark.parametrize("how", ["include '{}'", "extends '{}'", "import '{}' as x", "include ['{}', '{}']"])
 def test_nothing_outside_the_folders_is_read(tmp_path: Path, name: str, how: str) -> None:
@@ -774,6 +784,7 @@ def test_a_template_that_is_itself_a_link_to_the_outside_is_refused(tmp_path: Pa
         composer(directory=tmp_path / "ours")
 
 
+@pytest.mark.case(39)
 def test_data_is_escaped_in_html_and_only_there(tmp_path: Path) -> None:
     of = with_templates(tmp_path, text=TEXT.format("{{ user.name }}"), html=HTML.format("<p>{{ user.name }}</p>"))
     message = parsed(wire(of, user("<img src=x>")))
@@ -782,6 +793,7 @@ def test_data_is_escaped_in_html_and_only_there(tmp_path: Path) -> None:
     assert body(message, "plain").startswith("<img src=x>\n")
 
 
+@pytest.mark.case(39)
 def test_data_is_escaped_in_an_included_file_whatever_its_suffix(tmp_path: Path) -> None:
     of = with_templates(tmp_path, html=HTML.format("{% include 'invite/part.html.j2' %}"))
     (tmp_path / "invite" / "part.html.j2").write_text("<p>{{ user.name }}</p>")
@@ -795,6 +807,7 @@ def test_data_that_a_template_does_not_escape_is_refused(tmp_path: Path) -> None
     assert said == f"{tmp_path}/invite/body.html: <img> has no place in a mail (for ada@example.com, line 2 of the roster)"
 
 
+@pytest.mark.promise(17)
 @pytest.mark.parametrize("poison", ["www.evil.example", "https://evil.example/x", "evil.com", "x bit.ly/x"])
 @pytest.mark.parametrize("part", ["text", "html", "subject"])
 def test_data_cannot_introduce_a_link(tmp_path: Path, poison: str, part: str) -> None:
@@ -810,6 +823,8 @@ def test_a_domain_in_the_template_or_the_configuration_is_the_operators_choice(t
     composer(application="Example.com Signer").check(user(), 1)
 
 
+@pytest.mark.promise(17)
+@pytest.mark.case(40)
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [

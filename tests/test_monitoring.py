@@ -1,10 +1,13 @@
 """Those who watch a run: they are told the truth, nobody's address and no secret, and they never change how it ends."""
 
+import errno
 import json
 import os
 import re
+import resource
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -12,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +26,7 @@ import pytest
 import trustme
 
 from campaign import monitoring, nightly
-from campaign.errors import ExitCode, Interrupted
+from campaign.errors import ExitCode, Interrupted, RelayRefused
 from campaign.ledger import RunLock
 from campaign.model import Action, Outcome, Reason, Status, Trip
 from campaign.monitoring import metrics, ping
@@ -31,6 +35,7 @@ from tests.commands import ROOT, Result, command, process
 from tests.world import CANARY, World, email, user_id
 
 SECRET = "PING-MARKER"
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
 class Healthchecks:
@@ -183,6 +188,7 @@ def _a_roster_that_is_missing(world: World) -> int:
     return 2
 
 
+@pytest.mark.promise(20)
 @pytest.mark.parametrize(
     "arrange",
     [
@@ -203,7 +209,9 @@ def test_every_end_is_pinged_logged_and_counted_with_its_exit_code(
     assert done.exit_code == code
     assert checks.pings == [f"/{SECRET}/start", f"/{SECRET}/{code}"]
     assert set(checks.bodies) == {None}
-    assert (log(world)[-1]["event"], log(world)[-1]["exit_code"]) == ("run_finished", code)
+    assert (log(world)[0]["event"], log(world)[-1]["event"], log(world)[-1]["exit_code"]) == ("run_started", "run_finished", code)
+    assert {bool(RUN_ID.fullmatch(line["run_id"])) for line in log(world)} == {True}
+    assert len({line["run_id"] for line in log(world)}) == 1
     assert figure(world, "run_exit_code") == code
     assert "[monitoring]" not in done.stderr
 
@@ -225,10 +233,8 @@ def test_a_run_that_finds_the_campaign_taken_announces_no_start_and_leaves_log_a
 def test_a_bug_is_pinged_as_one_and_its_text_is_not_logged(
     world: World, checks: Healthchecks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nightly, "run", lambda *_: os.environ["KEY-MARKER"])
-    with pytest.raises(KeyError):
-        command("run")
-
+    monkeypatch.setattr(nightly, "run", lambda *_, **__: os.environ["KEY-MARKER"])
+    assert command("run").exit_code == 1
     assert checks.pings == [f"/{SECRET}/start", f"/{SECRET}/1"]
     assert [line.get("kind") for line in log(world)] == [None, "KeyError", None]
     assert "KEY-MARKER" not in written(world)
@@ -261,6 +267,36 @@ def test_a_process_that_is_told_to_stop_pings_143(world: World, checks: Healthch
     assert checks.pings == [f"/{SECRET}/start", f"/{SECRET}/143"]
     assert [line["outcome"] for line in log(world) if line["event"] == "message"] == ["accepted"]
     assert figure(world, "messages_by_outcome", "accepted") == 1
+
+
+def test_a_signal_while_the_start_is_pinged_ends_the_run_with_its_code_and_mails_nobody(
+    world: World, checks: Healthchecks
+) -> None:
+    checks.answer = 0
+    argv = [sys.executable, "-m", "campaign", "run", "--approve", "3"]
+    around = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, cwd=world.folder, env=around, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + 30
+        while not checks.pings and time.monotonic() < deadline:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGTERM)
+        checks.over.set()
+        run.communicate(timeout=30)
+
+    assert (run.returncode, world.mailed()) == (143, [])
+    assert checks.pings == [f"/{SECRET}/start", f"/{SECRET}/143"]
+    assert events(world) == ["run_started", "ping_failed", "problem", "run_finished", "ping_failed"]
+
+
+def test_a_ping_for_which_there_is_no_thread_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with monitoring.watching(world.config(), world.clock, pytest.fail, verbose=False):
+        pass
+
+    assert [line.get("why") for line in log(world)] == [None, "no thread could be started", None, "no thread could be started"]
 
 
 def test_the_end_comes_before_what_the_urls_query_says(checks: Healthchecks) -> None:
@@ -296,6 +332,8 @@ def broken(request: pytest.FixtureRequest, checks: Healthchecks, monkeypatch: py
             yield checks.url, f"answered {code}"
 
 
+@pytest.mark.promise(20)
+@pytest.mark.case(44)
 def test_a_ping_that_fails_changes_nothing_and_is_told_without_the_url(world: World, broken: tuple[str, str]) -> None:
     url, why = broken
     world.keys["monitoring"]["healthcheck_url"] = url
@@ -316,6 +354,7 @@ def test_a_ping_that_fails_changes_nothing_and_is_told_without_the_url(world: Wo
     assert SECRET not in quiet.stdout + quiet.stderr + verbose.stdout + verbose.stderr + written(world)
 
 
+@pytest.mark.case(44)
 def test_both_pings_of_a_run_cost_less_than_ten_seconds_whoever_hangs() -> None:
     assert 2 * ping.PATIENCE < 10
     assert ping._EXCHANGE < ping.PATIENCE
@@ -330,6 +369,7 @@ def test_a_certificate_that_is_not_trusted_gets_no_ping(checks: Healthchecks) ->
     assert checks.pings == []
 
 
+@pytest.mark.promise(14)
 def test_the_url_is_in_nothing_that_a_run_prints_or_writes(world: World, checks: Healthchecks) -> None:
     world.relay.at("RCPT", "550 5.1.1 no such user", recipient=email(3))
     runs = [command("run", "-v"), process("run", "-v", "--approve", "3", cwd=world.folder), command("run", "--json")]
@@ -421,6 +461,25 @@ def test_figures_that_cannot_be_written_are_one_sentence_and_nothing_else(world:
     assert len(world.mailed()) == 3
 
 
+def test_no_folder_is_made_for_the_figures_because_it_would_be_closed_to_their_reader(world: World) -> None:
+    world.keys["monitoring"]["metrics_file"] = "collector/campaign.prom"
+    world.config()
+    done = command("run", "--approve", 3)
+
+    assert done.exit_code == 0
+    assert "collector/campaign.prom cannot be written: No such file or directory; " in done.stderr
+    assert not (world.folder / "collector").exists()
+
+
+def test_figures_that_were_tampered_with_are_replaced(world: World) -> None:
+    tampered = 'campaign_last_success_timestamp_seconds{campaign="test"} 1.2.3\n'
+    (world.folder / "campaign.prom").write_text(tampered, encoding="utf-8")
+    done = command("run")
+
+    assert "[monitoring]" not in done.stderr
+    assert figure(world, "run_exit_code") == 4
+
+
 def test_a_symbolic_link_is_replaced_by_the_figures_not_followed(world: World) -> None:
     (world.folder / "other").write_text("kept", encoding="utf-8")
     (world.folder / "campaign.prom").symlink_to("other")
@@ -451,7 +510,7 @@ def test_a_night_is_told_line_by_line(world: World) -> None:
     assert all(re.fullmatch(r"<test\.1\.[0-9a-f]{32}@example\.com>", line["message_id"]) for line in sent)
     assert others[-1]["counts"]["outcome"] == {"accepted": 2, "rejected": 1}
     assert (others[-1]["exit_code"], others[-1]["level"]) == (3, "warning")
-    assert {line["run_id"] for line in others} == {run_id}
+    assert {line["run_id"] for line in (first, *others)} == {run_id}
     assert {(line["campaign"], line["pid"]) for line in (first, *others)} == {("test", os.getpid())}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"]) for line in (first, *others))
 
@@ -466,7 +525,7 @@ def test_a_message_to_a_manager_is_told_too(tmp_path: Path) -> None:
         world.night(approve=1)
         world.days_pass(3)
         with monitoring.watching(world.config(), world.clock, pytest.fail, verbose=True) as watch:
-            watch.night = world.night()
+            watch.night = nightly.run(world.config(), replace(world.means(), settled=watch.settled))
         sent = [line for line in log(world) if line["event"] == "message"]
 
     assert [(line["user_id"], line["step"], line["outcome"]) for line in sent] == [
@@ -493,6 +552,7 @@ def test_a_guard_and_a_problem_are_told_with_what_to_do(world: World) -> None:
     assert [line["level"] for line in (guard, problem, end)] == ["warning", "error", "error"]
 
 
+@pytest.mark.case(46)
 @pytest.mark.parametrize("phase", ["RCPT", "MAIL"])
 def test_a_relay_cannot_forge_a_line(world: World, phase: str) -> None:
     """The reply of T46: CR, LF, a line of JSON, and escape codes."""
@@ -508,6 +568,16 @@ def test_a_relay_cannot_forge_a_line(world: World, phase: str) -> None:
     said = [text for line in log(world) for text in line.values() if isinstance(text, str) and forged in text]
     assert said
     assert all(text.isprintable() and r"\x1b[31mred" in text for text in said)
+
+
+def test_no_text_is_invisible_or_without_end_wherever_it_comes_from(world: World) -> None:
+    text = "\x1b[31mred\r\n\u202e" + "x" * 9000
+    with pytest.raises(RelayRefused), monitoring.watching(world.config(), world.clock, pytest.fail, verbose=False):
+        raise RelayRefused(text)
+    [problem] = [line["text"] for line in log(world) if line["event"] == "problem"]
+
+    assert problem.startswith(r"\x1b[31mred\r\n\u202exxx")
+    assert len(problem) == 2000
 
 
 def test_no_address_of_anybody_stands_in_the_log(world: World) -> None:
@@ -532,16 +602,64 @@ def test_no_address_of_anybody_stands_in_the_log(world: World) -> None:
     assert "odd" not in text
 
 
-def test_a_run_that_is_killed_has_its_first_line(world: World) -> None:
-    world.relay.at("dot", "hang")
+def test_addresses_stand_in_the_log_where_that_is_asked_for(world: World) -> None:
+    world.keys["monitoring"]["log_addresses"] = True
+    world.config()
+    world.relay.at("RCPT", f"550 5.1.1 <{email(2)}>: unknown; ask postmaster@relay.example.", recipient=email(2))
+    command("run", "--approve", 3)
+    sent = [line for line in log(world) if line["event"] == "message"]
+    [news] = [line["text"] for line in log(world) if line["event"] == "news"]
+
+    assert [line["recipient"] for line in sent] == [email(1), email(2), email(3)]
+    assert sent[1]["reply"] == f"550 5.1.1 <{email(2)}>: unknown; ask postmaster@relay.example."
+    assert news.startswith(f"{email(2)}: ")
+
+
+def test_a_run_that_is_killed_has_told_what_was_settled_before(world: World) -> None:
+    world.relay.at("dot", "hang", message=2)
     argv = [sys.executable, "-m", "campaign", "run", "--approve", "3"]
     with subprocess.Popen(argv, cwd=world.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}) as run:
         deadline = time.monotonic() + 30
-        while not world.relay.messages and time.monotonic() < deadline:
+        while world.relay.messages < 2 and time.monotonic() < deadline:  # the second one hangs
             time.sleep(0.01)
         run.kill()
 
-    assert events(world) == ["run_started"]
+    begun, message = log(world)
+    with sqlite3.connect(world.folder / "ledger.sqlite3") as ledger:
+        [(known,)] = ledger.execute("SELECT run_id FROM runs")
+    ledger.close()
+
+    assert (begun["event"], message["event"], message["outcome"]) == ("run_started", "message", "accepted")
+    assert begun["run_id"] == message["run_id"] == known
+
+
+def test_a_line_that_was_cut_short_does_not_spoil_the_next(world: World) -> None:
+    path = world.folder / "campaign.log"
+    path.write_bytes(b'{"event": "run_started"}\n{"event": "mess')
+    command("run")
+    whole, cut, *others = path.read_text(encoding="ascii").splitlines()
+
+    assert (whole, cut) == ('{"event": "run_started"}', '{"event": "mess')
+    assert [json.loads(line)["event"] for line in others] == ["run_started", "guard", "problem", "run_finished"]
+
+
+def test_a_disk_that_is_full_costs_one_sentence_and_later_lines_are_whole(world: World) -> None:
+    """A limit on the size of files stands in for the disk."""
+    path, said = world.folder / "campaign.log", list[str]()
+    path.write_text("{}\n" * 1000, encoding="ascii")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    world.keys["monitoring"] = {"log_file": "campaign.log"}
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+        with monitoring.watching(world.config(), world.clock, said.append, verbose=False):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with monitoring.watching(world.config(), world.clock, pytest.fail, verbose=False):
+        pass
+
+    assert said == [f"[monitoring] log_file {path} cannot be written: File too large; the run goes on without"]
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()[-2:]] == ["run_started", "run_finished"]
 
 
 def test_the_log_is_for_its_owner_grows_and_can_be_rotated_at_any_moment(world: World) -> None:
@@ -572,7 +690,7 @@ def _a_folder(path: Path) -> str:
 
 def _a_pipe(path: Path) -> str:
     os.mkfifo(path)
-    return "No such device or address"
+    return "it is not a plain file"
 
 
 @pytest.mark.parametrize("arrange", [_a_symbolic_link, _a_folder, _a_pipe])
@@ -603,6 +721,17 @@ def test_a_fault_of_who_watches_is_not_one_of_the_run(monkeypatch: pytest.Monkey
     assert re.fullmatch(
         r"campaign: \[monitoring\] metrics_file \S+ was not written, which is a bug: KeyError; [^\n]+\n", done.stderr
     )
+
+
+def test_a_complaint_that_cannot_be_printed_is_left_unsaid(world: World) -> None:
+    def full(_: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (world.folder / "campaign.log").mkdir()
+    with monitoring.watching(world.config(), world.clock, full, verbose=True) as watch:
+        watch.night = world.night(approve=3)
+
+    assert len(world.mailed()) == 3
 
 
 # --- unwatched

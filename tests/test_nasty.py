@@ -58,6 +58,7 @@ def text_part(frozen: bytes) -> tuple[bytes, bytes]:
     return encodings[0], content
 
 
+@pytest.mark.case(11, 12)
 @each_of_them
 @for_both_relays
 def test_the_standard_library_reads_exactly_what_was_rendered(composer: Composer, nasty: Nasty, eight_bit: bool) -> None:
@@ -72,6 +73,7 @@ def test_the_standard_library_reads_exactly_what_was_rendered(composer: Composer
     assert [address.addr_spec for address in message["To"].addresses] == [user(nasty).email]
 
 
+@pytest.mark.case(11, 12)
 @each_of_them
 @for_both_relays
 def test_so_does_who_decodes_the_bytes_by_hand(composer: Composer, nasty: Nasty, eight_bit: bool) -> None:
@@ -82,6 +84,7 @@ def test_so_does_who_decodes_the_bytes_by_hand(composer: Composer, nasty: Nasty,
     assert decoded.decode() == nasty.text(URL).replace("\n", "\r\n")
 
 
+@pytest.mark.case(11)
 @each_of_them
 @for_both_relays
 def test_no_line_is_too_long_and_none_ends_in_anything_but_crlf(composer: Composer, nasty: Nasty, eight_bit: bool) -> None:
@@ -104,6 +107,8 @@ def test_the_consent_url_is_whole_in_the_source_wherever_the_text_can_stand_as_i
     assert (f"\r\n{URL}\r\n".encode() in b"\r\n" + content) == as_it_stands
 
 
+@pytest.mark.promise(12)
+@pytest.mark.case(33)
 def test_the_roster_rejects_what_it_should_and_lets_the_rest_through_to_the_letter(tmp_path: Path) -> None:
     rows = [nasty.user(number) for number, nasty in enumerate(NASTY, 1)]
     with (tmp_path / "roster.csv").open("w", encoding="utf-8", newline="") as file:

@@ -1,10 +1,11 @@
 """Whole nights over real sockets."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from campaign import nightly
 from campaign.errors import ExitCode
+from campaign.given import Waits
 from campaign.model import Outcome
 from campaign.sandbox import CannedAnswer, json_answer
 from tests.world import CANARY, FIRST_NIGHT, World, email, user_id
@@ -32,6 +34,7 @@ def told(world: World, person: int, *columns: str) -> tuple[str, ...]:
 # --- the ordinary course
 
 
+@pytest.mark.promise(19)
 def test_the_first_night_mails_nobody_without_an_approval(world: World) -> None:
     world.roster(range(4))
     world.consent(0)
@@ -42,6 +45,7 @@ def test_the_first_night_mails_nobody_without_an_approval(world: World) -> None:
     assert told(world, 1, "status", "action", "reason", "next_action") == ("consent_required", "", "not_approved", "invite")
 
 
+@pytest.mark.promise(19)
 def test_an_approval_for_fewer_messages_approves_nothing(world: World) -> None:
     world.roster(range(4))
 
@@ -62,6 +66,7 @@ def test_the_first_approved_night_mails_whoever_lacks_consent(world: World) -> N
     )
 
 
+@pytest.mark.promise(10)
 def test_running_again_changes_nothing(world: World) -> None:
     world.roster(range(4))
     world.night(approve=4)
@@ -73,6 +78,7 @@ def test_running_again_changes_nothing(world: World) -> None:
     assert told(world, 1, "action", "reason") == ("", "waiting")
 
 
+@pytest.mark.promise(6)
 def test_reminders_come_when_they_are_due_until_the_cap(world: World) -> None:
     world.roster([1])
     mailed_on = []
@@ -131,6 +137,7 @@ def test_a_revocation_is_news_once_and_waits_before_the_next_mail(world: World) 
     assert told(world, 1, "reason", "next_due") == ("waiting", "2026-11-27T02:00:00Z")
 
 
+@pytest.mark.case(37)
 def test_who_leaves_and_returns_goes_on_where_they_were(world: World) -> None:
     world.roster(range(5))
     world.night(approve=5)
@@ -145,6 +152,7 @@ def test_who_leaves_and_returns_goes_on_where_they_were(world: World) -> None:
     assert told(world, 4, "action", "messages") == ("reminded", "2")
 
 
+@pytest.mark.case(2)
 def test_a_changed_address_keeps_its_history_and_is_deliverable_again(world: World) -> None:
     world.relay.at("RCPT", "550 5.1.1 no such user", recipient=email(1))
     world.roster([1, 2])
@@ -161,6 +169,8 @@ def test_a_changed_address_keeps_its_history_and_is_deliverable_again(world: Wor
     assert told(world, 1, "action", "messages") == ("reminded", "1")
 
 
+@pytest.mark.promise(6)
+@pytest.mark.case(35)
 def test_one_address_under_two_ids_is_mailed_once(world: World) -> None:
     world.roster([{"user_id": user_id(n), "email": "shared@example.com"} for n in (1, 2)])
     world.night(approve=2)
@@ -169,6 +179,7 @@ def test_one_address_under_two_ids_is_mailed_once(world: World) -> None:
     assert told(world, 2, "reason") == ("same_address",)
 
 
+@pytest.mark.promise(6)
 def test_the_wave_goes_on_the_next_night(world: World) -> None:
     world.keys = {"policy": {"max_per_run": 2}}
     world.roster(range(5))
@@ -182,6 +193,34 @@ def test_the_wave_goes_on_the_next_night(world: World) -> None:
     assert world.mailed() == [email(n) for n in range(5)]
 
 
+@pytest.mark.promise(6)
+def test_a_nightly_job_sends_a_days_messages_every_night_and_never_more_in_any_24_hours(tmp_path: Path) -> None:
+    class Ticking(World):
+        woke = time.monotonic()
+
+        def clock(self) -> datetime:
+            return self.now + timedelta(seconds=time.monotonic() - self.woke)
+
+        def days_pass(self, days: float = 1) -> None:
+            super().days_pass(days)
+            self.woke = time.monotonic()
+
+    with Ticking(tmp_path, keys={"mail": {"per_day": 5}}, waits=Waits(room=60)) as world:
+        world.relay.at("dot", "delay 0.1")
+        world.roster(range(1, 21))
+        sent = []
+        for _ in range(3):
+            world.days_pass(1)
+            night = world.night(approve=20)
+            sent.append(sum(delivery.outcome is Outcome.ACCEPTED for delivery in night.deliveries))
+        with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as ledger:
+            times = [datetime.fromisoformat(at) for (at,) in ledger.execute("SELECT tried_at FROM slots ORDER BY tried_at")]
+
+    assert sent == [5, 5, 5]
+    assert all(later - earlier >= timedelta(days=1) for earlier, later in zip(times, times[5:], strict=False))
+
+
+@pytest.mark.promise(6)
 def test_the_day_is_counted_across_runs(world: World) -> None:
     world.keys = {"mail": {"per_day": 3}}
     world.roster(range(5))
@@ -198,6 +237,7 @@ def test_the_day_is_counted_across_runs(world: World) -> None:
 # --- Docusign in trouble
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize(
     "lie",
     [
@@ -223,6 +263,8 @@ def test_no_answer_is_not_a_lack_of_consent(world: World, lie: CannedAnswer) -> 
     assert told(world, 1, "status", "reason") == ("unknown", "no_answer")
 
 
+@pytest.mark.promise(5)
+@pytest.mark.case(25)
 @pytest.mark.parametrize(
     "lie",
     [
@@ -247,6 +289,7 @@ def test_a_refusal_of_the_app_stops_the_run_and_mails_nobody(world: World, lie: 
     assert told(world, 29, "status", "reason") == ("not_probed", "stopped")
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize("lie", [json_answer(400, error="consent_required"), CannedAnswer(500)])
 def test_a_canary_that_is_not_granted_stops_the_night_before_anybody_is_asked(world: World, lie: CannedAnswer) -> None:
     world.roster(range(5))
@@ -258,6 +301,7 @@ def test_a_canary_that_is_not_granted_stops_the_night_before_anybody_is_asked(wo
     assert {request.user_id for request in world.accounts.requests} == {CANARY}
 
 
+@pytest.mark.promise(5)
 def test_without_a_canary_nobody_is_mailed(world: World) -> None:
     world.keys = {"docusign": {"canary": []}}
     world.roster([1])
@@ -266,6 +310,7 @@ def test_without_a_canary_nobody_is_mailed(world: World) -> None:
     assert (world.mailed(), told(world, 1, "status", "reason")) == ([], ("consent_required", "guard"))
 
 
+@pytest.mark.promise(4)
 def test_an_outage_of_docusign_costs_nothing_but_the_night(world: World) -> None:
     world.keys = {"docusign": {"verify_granted_days": 0}}
     world.roster([1, 2])
@@ -283,6 +328,7 @@ def test_an_outage_of_docusign_costs_nothing_but_the_night(world: World) -> None
     assert told(world, 1, "reason", "granted_at") == ("granted", "2026-11-23T02:00:00Z")
 
 
+@pytest.mark.promise(5)
 def test_everybody_suddenly_lacking_is_held_back_until_somebody_says_that_it_is_meant(world: World) -> None:
     world.keys = {"docusign": {"verify_granted_days": 0}}
     world.roster(range(30))
@@ -299,6 +345,7 @@ def test_everybody_suddenly_lacking_is_held_back_until_somebody_says_that_it_is_
     assert world.night(approve=30).exit_code == ExitCode.DONE
 
 
+@pytest.mark.case(26)
 def test_a_user_whom_docusign_does_not_know_is_news_and_never_mailed(world: World) -> None:
     world.roster([1, 2])
     world.accounts.faults.answers = {user_id(1): json_answer(400, error="invalid_grant", error_description="user_not_found")}
@@ -311,6 +358,8 @@ def test_a_user_whom_docusign_does_not_know_is_news_and_never_mailed(world: Worl
 # --- the relay in trouble
 
 
+@pytest.mark.promise(1)
+@pytest.mark.case(1, 4)
 @pytest.mark.parametrize(("phase", "fault"), [("RCPT", "450 4.2.0 later"), ("DATA", "drop"), ("dot", "451 4.3.0 later")])
 def test_a_deferred_message_is_tried_again_with_the_same_message_id(world: World, phase: str, fault: str) -> None:
     world.relay.at(phase, fault, message=1)
@@ -326,6 +375,7 @@ def test_a_deferred_message_is_tried_again_with_the_same_message_id(world: World
     assert before[0] in world.relay.accepted[-1].data
 
 
+@pytest.mark.promise(1, 2)
 @pytest.mark.parametrize("fault", ["store drop", "drop", "garbage", "199 what", "store 354 go on"])
 def test_what_is_ambiguous_after_the_dot_is_never_sent_again_in_its_slot(world: World, fault: str) -> None:
     world.relay.at("dot", fault, message=1)
@@ -340,6 +390,8 @@ def test_what_is_ambiguous_after_the_dot_is_never_sent_again_in_its_slot(world: 
     assert world.mailed().count(email(1)) == (1 if "store" in fault else 0)
 
 
+@pytest.mark.promise(13)
+@pytest.mark.case(3)
 def test_a_relay_that_refuses_us_stops_the_run_and_uses_up_nothing(world: World) -> None:
     world.relay.at("MAIL", "550 5.7.60 not allowed to send as this sender", message=2)
     world.roster(range(1, 5))
@@ -362,6 +414,7 @@ def test_a_relay_that_is_down_stops_the_run_before_any_slot(world: World) -> Non
     assert _slots(world) == {}
 
 
+@pytest.mark.case(6)
 def test_a_relay_that_defers_everything_is_not_asked_for_ever(world: World) -> None:
     world.relay.at("RCPT", "452 4.3.1 insufficient system storage")
     world.roster(range(20))
@@ -374,6 +427,7 @@ def test_a_relay_that_defers_everything_is_not_asked_for_ever(world: World) -> N
 # --- being stopped
 
 
+@pytest.mark.promise(19)
 def test_the_stop_file_stops_the_night_before_anything(world: World) -> None:
     world.roster([1])
     (world.folder / "STOP").touch()
@@ -383,6 +437,7 @@ def test_the_stop_file_stops_the_night_before_anything(world: World) -> None:
     assert told(world, 1, "reason") == ("stopped",)
 
 
+@pytest.mark.promise(19)
 def test_a_signal_between_two_messages_stops_before_the_next(world: World) -> None:
     world.roster(range(3))
     config, means = world.config(), world.means()

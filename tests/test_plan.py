@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from campaign.config import Policy
 from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standing, Status, User
-from campaign.plan import Terms, decide, escalate, in_sending_order, upcoming
+from campaign.plan import Terms, decide, escalate, in_sending_order, is_open, room, upcoming
 from tests.world import email, user_id
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -49,6 +50,7 @@ def test_who_lacks_consent_is_invited() -> None:
     assert (decided.action, decided.reason, decided.step) == (Action.INVITED, Reason.SENT, 1)
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
@@ -76,6 +78,7 @@ def test_a_reminder_comes_on_the_third_night_also_when_cron_is_a_little_early(da
     assert decision(mailed(days)).action is action
 
 
+@pytest.mark.promise(6)
 def test_after_the_last_reminder_nobody_is_mailed() -> None:
     decided = decision(mailed(365, used=4))
 
@@ -118,6 +121,8 @@ def test_the_obstacles_have_their_reasons() -> None:
     assert decision(lacking(), domains=frozenset({"example.com"})).action is Action.INVITED
 
 
+@pytest.mark.promise(6)
+@pytest.mark.case(35)
 def test_an_address_is_mailed_once_whatever_user_ids_stand_behind_it() -> None:
     twins = [user(1), user(2, email="Person1@Example.com")]
     decided = decide(twins, {u.user_id: lacking(n) for n, u in enumerate(twins, start=1)}, terms())
@@ -137,6 +142,24 @@ def test_the_wave_takes_lower_waves_first_and_then_the_longest_waiting() -> None
 
     assert order == [3, 2, 4]
     assert decided[0].reason is Reason.RUN_FULL
+
+
+@pytest.mark.parametrize(
+    ("ages", "free"),  # of the messages of the last day, in minutes short of a day; how many may go out, of five a day
+    [
+        ([], 5),
+        ([0, 0, 0, 0, 0], 5),
+        ([10, 20, 30, 40, 50], 5),
+        ([31, 31, 31, 31, 31], 0),
+        ([10, 20, 30, 61, 62], 3),
+        ([10] * 7, 5),
+    ],
+)
+def test_the_rolling_day_has_room_for_what_waits_half_an_hour_at_most_for_an_earlier_message(ages: list[int], free: int) -> None:
+    sent = [NOW - timedelta(days=1) + timedelta(minutes=age) for age in ages]
+
+    assert room(sent, 5, NOW, timedelta(minutes=30)) == free
+    assert room(sent, 5, NOW, timedelta(0)) == max(0, 5 - sum(age > 0 for age in ages))
 
 
 def test_the_day_may_be_fuller_than_the_run() -> None:
@@ -161,6 +184,78 @@ def test_outside_days_hours_and_holidays_nobody_is_mailed(window: dict[str, Any]
 
 def test_inside_the_window_mail_goes_out() -> None:
     assert decision(lacking(), hours="03:00-04:00", days=("mon",), timezone="Europe/Berlin").action is Action.INVITED
+
+
+OFFICE = {"hours": "08:00-18:00", "timezone": "Europe/Berlin"}
+NOON_IN_BERLIN = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "window", "may"),
+    [
+        ("Europe/Berlin", OFFICE, True),
+        ("Asia/Tokyo", OFFICE, False),  # 20:00
+        ("America/New_York", OFFICE, False),  # 06:00
+        ("Asia/Tokyo", {**OFFICE, "hours": "19:00-21:00"}, True),
+        ("Pacific/Kiritimati", {"days": ("tue",)}, True),  # 01:00 on Tuesday
+        ("Pacific/Kiritimati", {"days": ("mon",)}, False),
+        ("Pacific/Kiritimati", {"holidays": (date(2026, 11, 24),)}, False),
+        ("Pacific/Kiritimati", {"holidays": (date(2026, 11, 23),)}, True),
+    ],
+)
+def test_days_hours_and_holidays_are_the_users_own(zone: str, window: dict[str, Any], may: bool) -> None:
+    decided = decision(lacking(), user(timezone=zone), now=NOON_IN_BERLIN, **window)
+
+    assert decided.reason is (Reason.SENT if may else Reason.OUTSIDE_HOURS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "PST", "tz_05_pacific_time", "Europe", "europe/berlin", "../../etc/passwd", "/etc/localtime", "x" * 300, "Zürich"],
+)
+def test_a_time_zone_that_is_none_is_the_campaigns(name: str) -> None:
+    berlin = decision(lacking(), user(timezone=name), now=NOON_IN_BERLIN, **OFFICE)
+    tokyo = decision(lacking(), user(timezone=name), now=NOON_IN_BERLIN, **{**OFFICE, "timezone": "Asia/Tokyo"})
+
+    assert (berlin.reason, tokyo.reason) == (Reason.SENT, Reason.OUTSIDE_HOURS)
+
+
+def test_whose_window_is_closed_takes_nobodys_turn() -> None:
+    crowd = [user(1, timezone="Asia/Tokyo"), user(2), user(3, timezone="Asia/Tokyo"), user(4)]
+    standings = {who.user_id: lacking(n, lacking_since=NOW - timedelta(days=9 - n)) for n, who in enumerate(crowd, start=1)}
+    decided = decide(crowd, standings, terms(now=NOON_IN_BERLIN, run=2, day=2, **OFFICE))
+
+    assert [d.reason for d in decided] == [Reason.OUTSIDE_HOURS, Reason.SENT, Reason.OUTSIDE_HOURS, Reason.SENT]
+
+
+def test_whose_window_is_closed_does_not_hold_an_address_that_another_user_id_has() -> None:
+    twins = [user(1, email="shared@example.com", timezone="Asia/Tokyo"), user(2, email="shared@example.com")]
+    decided = decide(twins, {u.user_id: lacking(n) for n, u in enumerate(twins, start=1)}, terms(now=NOON_IN_BERLIN, **OFFICE))
+
+    assert [d.reason for d in decided] == [Reason.SAME_ADDRESS, Reason.SENT]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+def test_an_hour_that_a_night_leaves_out_is_no_window_and_one_that_comes_twice_is_open_twice(zone: str) -> None:
+    policy = Policy(hours="02:00-03:00" if zone == "Europe/Berlin" else "01:00-02:00")
+    local = ZoneInfo(zone)
+
+    def minutes_open(day: date) -> int:
+        midnight = datetime(day.year, day.month, day.day, tzinfo=local).astimezone(UTC)
+        minutes = (midnight + timedelta(minutes=n) for n in range(26 * 60))
+        return sum(is_open(policy, now, local) for now in minutes if now.astimezone(local).date() == day)
+
+    spring, autumn = (
+        (date(2027, 3, 28), date(2027, 10, 31)) if zone == "Europe/Berlin" else (date(2027, 3, 14), date(2027, 11, 7))
+    )
+    skipped = Policy(hours="02:00-03:00")
+
+    assert minutes_open(date(2027, 6, 1)) == 60
+    assert minutes_open(autumn) == 120
+    assert not any(
+        is_open(skipped, datetime(spring.year, spring.month, spring.day, tzinfo=UTC) + timedelta(minutes=n), local)
+        for n in range(24 * 60)
+    )
 
 
 def test_everybody_gets_a_decision_in_the_rosters_order() -> None:
@@ -275,3 +370,12 @@ def test_messages_to_managers_come_after_those_to_users_and_count_into_the_same_
     assert told(*standings, users=users, run=2) == []
     assert told(*standings, users=users, day=2) == []
     assert told(*standings, users=users, hours="08:00-18:00") == []
+
+
+def test_a_manager_is_told_by_the_campaigns_clock_whatever_the_users_is() -> None:
+    abroad = [user(1, manager_email=BOSS, timezone="Asia/Tokyo")]
+    at_home = [user(1, manager_email=BOSS, timezone="Europe/Berlin")]
+    standing = mailed(7, used=2)
+
+    assert len(told(standing, users=abroad, now=NOON_IN_BERLIN, **OFFICE)) == 1
+    assert told(standing, users=at_home, now=NOON_IN_BERLIN, **{**OFFICE, "timezone": "Asia/Tokyo"}) == []

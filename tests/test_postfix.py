@@ -35,6 +35,7 @@ def test_a_night_through_postfix(mail_stack: MailStack, tmp_path: Path) -> None:
     assert mail_stack.logged(f"sasl_method=PLAIN, sasl_username={SENDER}") == len(arrived)
 
 
+@pytest.mark.promise(15)
 def test_a_certificate_that_is_not_trusted_is_refused(mail_stack: MailStack, tmp_path: Path) -> None:
     keys = mail_stack.keys(tmp_path)
     del keys["mail"]["ca_file"]
@@ -48,6 +49,7 @@ def test_a_certificate_that_is_not_trusted_is_refused(mail_stack: MailStack, tmp
     assert mail_stack.logged("sasl_") == 0
 
 
+@pytest.mark.case(11, 12)
 def test_nasty_mails_arrive_to_the_letter(mail_stack: MailStack, tmp_path: Path) -> None:
     keys = mail_stack.keys(tmp_path) | {"templates": {"directory": str(write_templates(tmp_path / "templates"))}}
     with World(tmp_path, keys=keys) as world:

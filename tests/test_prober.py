@@ -60,11 +60,13 @@ def prober_for(
     clock: Callable[[], datetime] = now,
     stop: threading.Event | None = None,
     back_off: tuple[float, ...] = NO_BACK_OFF,
+    pauses: tuple[float, ...] = (),
     key: rsa.RSAPrivateKey | None = None,
     **keys: object,
 ) -> Iterator[Prober]:
     config = docusign(url, **keys)
-    with closing(Prober(config, Signer(config, key or private_key()), clock, stop or threading.Event(), back_off)) as prober:
+    signer = Signer(config, key or private_key())
+    with closing(Prober(config, signer, clock, stop or threading.Event(), back_off=back_off, pauses=pauses)) as prober:
         yield prober
 
 
@@ -127,9 +129,9 @@ def test_nobody_to_ask_is_no_request(accounts: AccountServer) -> None:
 
 def test_a_blank_user_id_is_never_a_consent_and_does_not_keep_the_others_from_being_asked(accounts: AccountServer) -> None:
     with prober_for(accounts.url, concurrency=1) as prober:
-        found = [finding.status for finding in prober.probe(["", user_id(1)])]
+        found = {finding.user_id: finding.status for finding in prober.probe(["", user_id(1)])}
 
-    assert found == [Status.UNKNOWN, Status.GRANTED]
+    assert found == {"": Status.UNKNOWN, user_id(1): Status.GRANTED}
 
 
 def refusal_of(accounts: AccountServer, **how: object) -> DocusignRefused:
@@ -139,6 +141,7 @@ def refusal_of(accounts: AccountServer, **how: object) -> DocusignRefused:
     return error
 
 
+@pytest.mark.case(25, 27)
 def test_a_wrong_key_stops_the_run_at_the_first_answer_and_names_the_key_to_look_at(accounts: AccountServer) -> None:
     error = refusal_of(accounts, key=rsa.generate_private_key(public_exponent=65537, key_size=2048), concurrency=4)
 
@@ -147,6 +150,7 @@ def test_a_wrong_key_stops_the_run_at_the_first_answer_and_names_the_key_to_look
     assert len(accounts.requests) <= 4
 
 
+@pytest.mark.case(25)
 def test_an_unknown_client_id_stops_the_run_and_names_the_key_to_look_at(accounts: AccountServer) -> None:
     error = refusal_of(accounts, client_id=user_id(7), concurrency=1)
 
@@ -155,6 +159,7 @@ def test_an_unknown_client_id_stops_the_run_and_names_the_key_to_look_at(account
     assert len(accounts.requests) == 1
 
 
+@pytest.mark.case(29)
 def test_the_other_environments_server_stops_the_run(accounts: AccountServer) -> None:
     error = refusal_of(accounts, environment="production", concurrency=1)
 
@@ -162,6 +167,7 @@ def test_the_other_environments_server_stops_the_run(accounts: AccountServer) ->
     assert len(accounts.requests) == 1
 
 
+@pytest.mark.case(28)
 @pytest.mark.parametrize(("minutes", "words"), [(10, "600 s ahead of Docusign's"), (-10, "600 s behind Docusign's")])
 def test_a_wrong_clock_is_named_as_what_is_wrong(minutes: int, words: str) -> None:
     noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -202,6 +208,7 @@ def test_a_429_pauses_everybody_for_as_long_as_it_says(accounts: AccountServer) 
     assert not [request for request in accounts.requests if throttled + 0.3 < request.at < throttled + 1]
 
 
+@pytest.mark.case(24)
 def test_a_429_that_asks_for_too_much_ends_the_run(accounts: AccountServer) -> None:
     accounts.faults.coming.append(CannedAnswer(429, b"", {"Retry-After": "3600"}))
     with prober_for(accounts.url, concurrency=1) as prober:
@@ -271,7 +278,7 @@ def test_after_three_attempts_the_user_is_unknown(accounts: AccountServer) -> No
     with prober_for(accounts.url, concurrency=1) as prober:
         found = [(finding.status, finding.detail) for finding in prober.probe(users(50, 51))]
 
-    assert found == [(Status.UNKNOWN, "HTTP 503"), (Status.CONSENT_REQUIRED, "")]
+    assert found == [(Status.CONSENT_REQUIRED, ""), (Status.UNKNOWN, "HTTP 503")]
     assert [request.user_id for request in accounts.requests] == users(50, 50, 50, 51)
 
 
@@ -285,25 +292,132 @@ def test_between_two_attempts_there_is_a_pause_that_grows(accounts: AccountServe
     assert third - second >= 0.3
 
 
-def test_ten_users_in_a_row_without_an_answer_end_the_run(accounts: AccountServer) -> None:
-    accounts.faults.answer_all = CannedAnswer(502)
+def failing(accounts: AccountServer, *numbers: int) -> None:
+    accounts.faults.answers |= dict.fromkeys(users(*numbers), CannedAnswer(502))
+
+
+def asked(accounts: AccountServer) -> list[int]:
+    """Whom the account server was asked about, by number, in order."""
+    return [int(request.user_id[:8], 16) for request in accounts.requests]
+
+
+def test_four_users_in_a_row_without_an_answer_are_only_themselves(accounts: AccountServer) -> None:
+    failing(accounts, *(number for number in range(1, 31) if number % 5))
+    with prober_for(accounts.url, concurrency=1) as prober:
+        found = list(prober.probe(users(*range(1, 31))))
+
+    assert [finding.user_id for finding in found if finding.status is Status.GRANTED] == users(5, 10, 15, 20, 25, 30)
+    assert len(accounts.requests) == 24 * 3 + 6
+
+
+def test_five_users_in_a_row_without_an_answer_pause_everybody_and_one_request_tries_again(accounts: AccountServer) -> None:
+    failing(accounts, 1, 2, 3, 4, 5, 6)
+    with prober_for(accounts.url, concurrency=1, back_off=(), pauses=(0.2, 0.4)) as prober:
+        list(prober.probe(users(*range(1, 9))))
+    at = [request.at for request in accounts.requests]
+
+    assert asked(accounts)[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert at[5] - at[4] >= 0.15  # a quarter more or less
+    assert at[6] - at[5] >= 0.3
+
+
+def test_many_workers_wait_for_the_one_on_trial(accounts: AccountServer) -> None:
+    failing(accounts, *range(1, 100))
+    accounts.faults.latency = 0.2
+    with prober_for(accounts.url, concurrency=8, back_off=(), pauses=(0.2,)) as prober:
+        _, error = outcome(prober.probe(users(*range(1, 40))))
+    at = sorted(request.at for request in accounts.requests)
+
+    assert isinstance(error, DocusignUnreachable)
+    assert len(at) <= 8 + 4 + 1  # the first of all workers, those that went on before the fifth was back, and the trial
+    assert at[-1] - at[-2] > 0.15
+
+
+def test_an_outage_that_ends_costs_no_user_the_answer(accounts: AccountServer) -> None:
+    accounts.faults.coming.extend([CannedAnswer(503)] * 6)
+    with prober_for(accounts.url, concurrency=1, back_off=(), pauses=(0.01, 0.01)) as prober:
+        found = list(prober.probe(users(*range(1, 12))))
+
+    assert {finding.status for finding in found} == {Status.GRANTED}
+    assert sorted(finding.user_id for finding in found) == users(*range(1, 12))
+    assert asked(accounts) == [*range(1, 12), 1, 2, 3, 4, 5, 6]
+
+
+def test_an_outage_among_the_last_users_is_waited_for_too(accounts: AccountServer) -> None:
+    accounts.faults.coming.extend([CannedAnswer(503)] * 6)
+    with prober_for(accounts.url, concurrency=4, back_off=(), pauses=(0.01, 0.01)) as prober:
+        found = list(prober.probe(users(*range(1, 6))))
+
+    assert sorted(finding.user_id for finding in found) == users(1, 2, 3, 4, 5)
+    assert {finding.status for finding in found} == {Status.GRANTED}
+    assert len(accounts.requests) == 5 + 1 + 5  # on trial in vain, and then each again
+
+
+def test_users_of_no_answer_of_their_own_are_not_asked_for_ever_and_stop_nobody(accounts: AccountServer) -> None:
+    failing(accounts, *range(1, 7), *range(11, 17), *range(21, 27))
+    with prober_for(accounts.url, concurrency=1, back_off=(), pauses=(0.01, 0.01, 0.01)) as prober:
+        found = list(prober.probe(users(*range(1, 31))))
+
+    assert [finding.status for finding in found] == [Status.GRANTED] * 12 + [Status.UNKNOWN] * 18
+    assert len(accounts.requests) == 30 + 18
+
+
+@pytest.mark.promise(16)
+@pytest.mark.case(23)
+def test_an_outage_that_does_not_end_ends_the_run_and_tells_its_figures(accounts: AccountServer) -> None:
+    failing(accounts, *range(7, 40))
+    with prober_for(accounts.url, concurrency=1, pauses=(0.4, 0.8, 1.2)) as prober:
+        began = time.monotonic()
+        found, error = outcome(prober.probe(users(*range(1, 40))))
+        took = time.monotonic() - began
+
+    assert isinstance(error, DocusignUnreachable)
+    assert re.search(
+        r"8 users in a row got no usable answer, also after 3 pauses of [23] s in all; the last: HTTP 502", str(error)
+    )
+    assert "campaign run" in error.advice
+    assert 1.8 < took < 5
+    assert [finding.status for finding in found] == [Status.GRANTED] * 6 + [Status.UNKNOWN] * 8
+    assert asked(accounts) == [*range(1, 7), *(n for n in range(7, 12) for _ in range(3)), 12, 13, 14]
+
+
+def test_without_pauses_five_users_in_a_row_end_the_run(accounts: AccountServer) -> None:
+    failing(accounts, *range(1, 40))
     with prober_for(accounts.url, concurrency=1) as prober:
         found, error = outcome(prober.probe(users(*range(1, 40))))
 
     assert isinstance(error, DocusignUnreachable)
-    assert "10 users in a row got no usable answer, the last: HTTP 502" in str(error)
-    assert 10 <= len(found) < 39
+    assert "5 users in a row got no usable answer; the last: HTTP 502" in str(error)
+    assert [finding.status for finding in found] == [Status.UNKNOWN] * 5
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_stop_cuts_also_the_pause_of_an_outage_short(concurrency: int, accounts: AccountServer) -> None:
+    failing(accounts, *range(1, 100))
+    stop = threading.Event()
+    timer = threading.Timer(0.5, stop.set)
+    timer.start()
+    began = time.monotonic()
+    with prober_for(accounts.url, concurrency=concurrency, stop=stop, pauses=(60.0,)) as prober:
+        found, error = outcome(prober.probe(users(*range(1, 40))))
+    took = time.monotonic() - began
+    timer.join()
+
+    assert error is None
+    assert took < 1.5
     assert {finding.status for finding in found} == {Status.UNKNOWN}
+    assert 5 <= len(found) <= 5 + concurrency - 1
 
 
-def test_answers_in_between_keep_the_run_going(accounts: AccountServer) -> None:
-    for number in range(1, 28):
-        if number % 9:
-            accounts.faults.answers[user_id(number)] = CannedAnswer(502)
-    with prober_for(accounts.url, concurrency=1) as prober:
-        found = list(prober.probe(users(*range(1, 28))))
+def test_a_throttling_that_goes_on_is_an_outage_and_each_pause_that_it_asks_for_is_kept(accounts: AccountServer) -> None:
+    accounts.faults.answer_all = CannedAnswer(429, b"", {"Retry-After": "1"})
+    with prober_for(accounts.url, concurrency=8, back_off=(), pauses=(0.01,)) as prober:
+        _, error = outcome(prober.probe(users(*range(1, 40))))
+    at = sorted(request.at for request in accounts.requests)
 
-    assert [finding.user_id for finding in found if finding.status is Status.GRANTED] == users(9, 18, 27)
+    assert isinstance(error, DocusignUnreachable)
+    assert "HTTP 429" in str(error)
+    assert at[-1] - at[-2] > 0.9
 
 
 # --- stopping
@@ -582,6 +696,7 @@ def test_an_answer_too_many_is_not_taken_for_the_next_users(pause: float) -> Non
     assert [finding.status for finding in found] == [Status.CONSENT_REQUIRED, Status.CONSENT_REQUIRED]
 
 
+@pytest.mark.promise(15)
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_with_a_single_byte_and_stops_the_run(code: int) -> None:
     with Liar(saying(BEARER)) as elsewhere, Liar(saying(http(code, b"", f"Location: {elsewhere.url}/oauth/token\r\n"))) as liar:
@@ -637,6 +752,7 @@ FLOODS: dict[str, tuple[bytes, bytes]] = {
 }
 
 
+@pytest.mark.promise(16)
 @pytest.mark.parametrize("kind", FLOODS)
 def test_a_flood_is_cut_off_and_costs_neither_memory_nor_time(kind: str) -> None:
     start, more = FLOODS[kind]
@@ -674,6 +790,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.promise(16)
 @pytest.mark.parametrize("kind", DRIPS)
 def test_the_deadline_is_one_for_the_whole_answer(kind: str) -> None:
     start, rest = DRIPS[kind]
@@ -720,6 +837,7 @@ BROKEN: dict[str, tuple[Callable[[Peer], object], str]] = {
 }
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize("kind", BROKEN)
 def test_no_answer_is_not_a_lack_of_consent(kind: str) -> None:
     answer, words = BROKEN[kind]
@@ -835,10 +953,13 @@ def assert_refused_unsent(liar: Liar, reason: str, ca_file: Path | None) -> None
     assert liar.connections <= 4
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(8)
 def test_a_self_signed_certificate_is_refused_before_anything_is_sent(ca_file: Path, tmp_path: Path) -> None:
     assert_refused_unsent(Liar(saying(BEARER), self_signed(tmp_path)), "self-signed certificate", ca_file)
 
 
+@pytest.mark.promise(15)
 def test_a_certificate_of_another_authority_is_refused_before_anything_is_sent(ca_file: Path) -> None:
     other = serving(trustme.CA().issue_cert("127.0.0.1"))
 
@@ -851,12 +972,16 @@ def test_a_private_authority_is_not_trusted_unless_configured(authority: trustme
     assert_refused_unsent(Liar(saying(BEARER), unknown), "unable to get local issuer certificate", None)
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(8)
 def test_an_expired_certificate_is_refused_before_anything_is_sent(authority: trustme.CA, ca_file: Path) -> None:
     expired = serving(authority.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC)))
 
     assert_refused_unsent(Liar(saying(BEARER), expired), "certificate has expired", ca_file)
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(8)
 @pytest.mark.parametrize("name", ["example.com", "127.0.0.2"])
 def test_a_certificate_for_another_host_is_refused_before_anything_is_sent(
     name: str, authority: trustme.CA, ca_file: Path
@@ -901,6 +1026,8 @@ def test_a_ca_file_without_certificates_is_refused_before_anything_is_asked(cont
 # --- the environment
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(47)
 def test_proxies_and_netrc_of_the_environment_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("default login attacker password attacker\n")
@@ -918,6 +1045,8 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(tmp_path: Path, monkey
     assert b"uthorization" not in liar.requests[0]
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(47)
 def test_authorities_of_the_environment_are_ignored(
     ca_file: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -944,6 +1073,7 @@ def test_the_keys_of_tls_sessions_are_not_written_where_the_environment_says(
 # --- secrets
 
 
+@pytest.mark.promise(14)
 @pytest.mark.parametrize(
     "answer",
     [

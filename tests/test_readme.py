@@ -99,7 +99,7 @@ def _two_nights(folder: Path) -> None:
 
     assert (approved.returncode, later.returncode) == (0, 0), approved.stderr + later.stderr
     assert (later.stdout, later.stderr) == ("", "")
-    assert "the relay accepted a message" in campaign(explain, folder).stdout
+    assert "and the relay accepted it" in campaign(explain, folder).stdout
     assert campaign("campaign link", folder).stdout.startswith("http://127.0.0.1:")
     preview = next(line for line in BLOCKS[6].splitlines() if "preview" in line)
     assert "sent to you@example.com as a test" in campaign(preview, folder).stdout

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from campaign.errors import ExitCode
 from campaign.ledger import read_ledger
 from tests.mail_stack import SENDER, UNWELCOME, MailStack, needs_mail_stack, token
 from tests.token_server import TokenServer
-from tests.world import World, email, user_id
+from tests.world import NO_WAITS, World, email, user_id
 
 pytestmark = [pytest.mark.postfix, needs_mail_stack]
 
@@ -265,7 +266,8 @@ def test_nobody_is_lost_or_mailed_twice_while_the_relay_is_stopped_and_started(
     mail_stack: MailStack, quick_path: Path, users: int, connections: int
 ) -> None:
     keys = mail_stack.keys(quick_path, per_day=0, connections=connections)
-    with World(quick_path, keys=keys | {"policy": {"max_per_run": users}}) as world:
+    waits = replace(NO_WAITS, connect=(1, 5))  # a brief stop is waited for
+    with World(quick_path, keys=keys | {"policy": {"max_per_run": users}}, waits=waits) as world:
         world.roster(range(users))
         with disturbed(mail_stack, users):
             nights = [world.night(approve=users)]

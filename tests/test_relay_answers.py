@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email import message_from_string
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from campaign import given
 from campaign.errors import ExitCode
-from campaign.mailer import Mailer
 from tests.fakes import Relay
 from tests.world import World, user_id
 
@@ -109,11 +106,6 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(autouse=True)
-def _what_only_takes_time_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(given, "Mailer", partial(Mailer, back_off=(0.0, 0.0)))
-
-
 def message_id_of_the_one(world: World) -> str | None:
     """The Message-ID of the slot in the ledger; None where there is none."""
     with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as ledger:
@@ -126,6 +118,7 @@ def to_the_one(relay: Relay) -> list[str]:
     return [str(message_from_string(m.data)["Message-ID"]) for m in relay.accepted if m.recipient.startswith("person2@")]
 
 
+@pytest.mark.promise(13)
 @pytest.mark.parametrize(
     ("phase", "answer", "end"), [*BY_PHASE, *BY_CODE], ids=lambda value: value if isinstance(value, str) else ""
 )
@@ -189,6 +182,8 @@ def test_a_relay_that_cannot_be_found_stops_the_run(tmp_path: Path) -> None:
         assert world.report()[user_id(1)]["reason"] == "relay_refused"
 
 
+@pytest.mark.promise(13)
+@pytest.mark.case(9)
 @pytest.mark.parametrize(
     ("reply", "advice"),
     [

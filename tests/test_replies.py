@@ -104,6 +104,7 @@ BLAMES_US = [
 # --- Once the relay has taken the sender ------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(13)
 @pytest.mark.parametrize("phase", AFTER_THE_SENDER)
 @pytest.mark.parametrize(
     ("reply", "outcome"),
@@ -119,6 +120,7 @@ def test_what_is_about_one_recipient_is_that_ones_alone(phase: str, reply: str, 
     assert relay.connections == 2  # nothing follows a refusal over the same connection
 
 
+@pytest.mark.promise(13)
 @pytest.mark.parametrize("phase", AFTER_THE_SENDER)
 @pytest.mark.parametrize(
     ("reply", "expected"),
@@ -155,6 +157,8 @@ def test_a_refusal_within_the_message_is_told_apart_too(reply: str) -> None:
 # --- At MAIL FROM -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(13)
+@pytest.mark.case(3)
 @pytest.mark.parametrize("reply", [*BLAMES_RECIPIENT, *REFUSES_THE_DOMAIN, *USED_UP, *BLAMES_US])
 def test_a_refusal_of_the_sender_never_blames_a_recipient_or_a_domain(reply: str) -> None:
     with Relay().at("MAIL", reply) as relay, mailer_to(relay) as mailer:

@@ -217,6 +217,7 @@ def test_three_readers_find_the_same_typed_cells_in_the_workbook(tmp_path: Path)
     ]  # fmt: skip
 
 
+@pytest.mark.promise(18)
 @pytest.mark.parametrize("read", [of_zip, of_openpyxl, of_calamine])
 def test_a_hostile_cell_is_text_in_the_workbook(tmp_path: Path, read: Callable[[Path], list[list[object]]]) -> None:
     _, book, _ = write_all(tmp_path, *hostile_rows())
@@ -227,6 +228,7 @@ def test_a_hostile_cell_is_text_in_the_workbook(tmp_path: Path, read: Callable[[
     assert plain == list(HOSTILE.values())
 
 
+@pytest.mark.promise(18)
 def test_a_hostile_cell_is_no_formula_in_the_csv(tmp_path: Path) -> None:
     current, _, _ = write_all(tmp_path, *hostile_rows())
 
@@ -237,6 +239,7 @@ def test_a_hostile_cell_is_no_formula_in_the_csv(tmp_path: Path) -> None:
     assert {cell[0] for cell in list(found)[:13]} == {"'"}
 
 
+@pytest.mark.promise(18)
 def test_no_cell_becomes_a_formula_where_excel_splits_lines_at_semicolons(tmp_path: Path) -> None:
     current, _, _ = write_all(tmp_path, row(name='Anna;=1+1; "@SUM(1)";fine', detail="a; b"))
 
@@ -244,6 +247,7 @@ def test_no_cell_becomes_a_formula_where_excel_splits_lines_at_semicolons(tmp_pa
     assert of_csv(current)[1][14] == "a; b"
 
 
+@pytest.mark.promise(18)
 def test_the_workbook_has_no_formula_link_macro_or_name_of_a_user(tmp_path: Path) -> None:
     _, book, _ = write_all(tmp_path, *hostile_rows())
 
@@ -295,6 +299,7 @@ def test_what_does_not_fit_on_one_sheet_continues_on_the_next(tmp_path: Path, mo
     assert {of_zip(book, sheet)[0][0] for sheet in (1, 2, 3)} == {"user_id"}
 
 
+@pytest.mark.promise(16)
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
@@ -311,6 +316,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 # Whole or not at all
 
 
+@pytest.mark.promise(18)
 def test_the_report_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "reports"
     files = write_all(folder, row())
@@ -325,6 +331,8 @@ def test_the_report_has_the_mode_that_was_asked_for(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in files} == {0o640}
 
 
+@pytest.mark.promise(18)
+@pytest.mark.case(41)
 def test_a_symlink_is_replaced_and_not_followed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("as it was")
@@ -366,6 +374,8 @@ def errors_on_a_small_disk(folder: Path, count: int, *limits: int) -> list[int]:
     return [int(number) for number in done.stdout.split()]
 
 
+@pytest.mark.promise(18)
+@pytest.mark.case(41)
 def test_a_disk_that_is_full_at_any_point_leaves_the_old_report_whole_and_nothing_else(tmp_path: Path) -> None:
     _, book, _ = write_all(tmp_path, row())
     before, size = contents(tmp_path), book.stat().st_size
@@ -375,6 +385,8 @@ def test_a_disk_that_is_full_at_any_point_leaves_the_old_report_whole_and_nothin
     assert contents(tmp_path) == before
 
 
+@pytest.mark.promise(18)
+@pytest.mark.case(41)
 @pytest.mark.parametrize("limit", [50_000, 500_000], ids=["in the CSV", "in the workbook's rows"])
 def test_a_disk_that_fills_up_on_the_way_leaves_the_old_report_whole_and_nothing_else(tmp_path: Path, limit: int) -> None:
     write_all(tmp_path, row())
@@ -398,6 +410,8 @@ def test_rows_that_break_off_leave_the_old_report_whole_and_nothing_else(tmp_pat
     assert contents(tmp_path) == before
 
 
+@pytest.mark.promise(18)
+@pytest.mark.case(41)
 @pytest.mark.parametrize("blocked", ["report.csv", "report.xlsx", "history"])
 def test_a_target_that_cannot_be_replaced_leaves_the_others_as_they_were(tmp_path: Path, blocked: str) -> None:
     if blocked == "history":

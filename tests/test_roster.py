@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign import roster
+from campaign.doctor.papers import people
 from campaign.errors import RosterError
 from campaign.files import shipped
-from campaign.model import Reject, Roster, User
+from campaign.model import Check, Grade, Reject, Roster, User
 from campaign.roster import checks
+from tests.world import World, email, user_id
 
 ANNE = "8d3b0a7e-52c1-4f3e-9a55-0c1f6f0c7b11"
 BORIS = "1f0c2b6d-7e44-4c02-8b1a-63f2d9a4e822"
@@ -109,6 +111,7 @@ def test_pandas_infers_nothing() -> None:
 # Encodings
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize("file", [PLAIN, ESIGNATURE, MEMBERSHIPS], ids=lambda path: path.stem)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be-bom"])
 def test_a_byte_order_mark_or_utf_8_needs_no_setting(file: Path, encoding: str) -> None:
@@ -119,6 +122,8 @@ def test_a_byte_order_mark_or_utf_8_needs_no_setting(file: Path, encoding: str) 
     assert parse(content, encoding="cp1252") == roster.read(file)
 
 
+@pytest.mark.promise(12)
+@pytest.mark.case(32)
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "shift_jis"])
 def test_any_other_encoding_must_be_named(encoding: str) -> None:
     content = (HEADER + f"{ANNE},anne@example.com,{'山田' if encoding == 'shift_jis' else 'Müßig'}\n").encode(encoding)
@@ -133,6 +138,8 @@ def test_iso_2022_is_not_taken_for_utf_8() -> None:
     assert parse(content, encoding="iso2022_jp").users[0].name == "山田"
 
 
+@pytest.mark.promise(12)
+@pytest.mark.case(32)
 @pytest.mark.parametrize("before", [0, 1, 5_000])
 def test_an_undecodable_byte_refuses_the_file_and_names_its_line(before: int) -> None:
     error = refusal((HEADER + ROW * before).encode() + f"{BORIS},boris@example.com,Müller\n".encode("cp1252"), max_rows=9_999)
@@ -159,6 +166,7 @@ def test_an_encoding_that_nobody_knows_is_refused(encoding: str) -> None:
 # Structure
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("file", [PLAIN, ESIGNATURE, MEMBERSHIPS], ids=lambda path: path.stem)
 def test_the_delimiter_comes_from_the_header(file: Path, delimiter: str) -> None:
@@ -176,6 +184,7 @@ def test_a_header_full_of_other_delimiters_misleads_nobody() -> None:
     assert read.users[0].row["a;b;c;d"] == "1;2;3;4"
 
 
+@pytest.mark.promise(12)
 @pytest.mark.parametrize(
     "row", [f"{BORIS},boris@example.com", f"{BORIS},boris@example.com,Boris,", f"{BORIS},b@example.com,x,y,z"]
 )
@@ -190,6 +199,8 @@ def test_the_line_is_the_physical_one_also_below_line_breaks_in_quotes() -> None
     assert message(HEADER + broken + "x,y\n") == "roster.csv:5: 2 fields, but the header has 3"
 
 
+@pytest.mark.promise(12)
+@pytest.mark.case(32, 33, 34)
 @pytest.mark.parametrize(
     ("row", "said"),
     [
@@ -205,10 +216,12 @@ def test_a_broken_structure_refuses_the_whole_file_with_its_line(row: str, said:
     assert message(HEADER + OTHER + row).startswith(f"roster.csv:3: {said}")
 
 
+@pytest.mark.case(32)
 def test_windows_line_ends_and_a_missing_last_one_are_fine() -> None:
     assert parse((HEADER + ROW + OTHER.strip()).replace("\n", "\r\n")).users == parse(HEADER + ROW + OTHER).users
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize("tail", ["\n", "\r\n\r\n", ",,\n , ,\n", "\n,,\n\n", "\n" * 8])
 def test_blank_lines_at_the_end_are_no_rows(tail: str) -> None:
     assert parse(HEADER + ROW + tail, max_rows=9) == parse(HEADER + ROW)
@@ -222,6 +235,7 @@ def test_a_row_of_empty_cells_between_the_rows_is_rejected() -> None:
     assert reason(",,") == "user_id is empty; email is empty"
 
 
+@pytest.mark.case(34)
 def test_a_file_longer_than_max_rows_is_refused_at_the_first_row_too_many() -> None:
     assert len(parse(HEADER + ROW * 9 + "\n,,\n", max_rows=9).rows) == 9
     assert message(HEADER + ROW * 11) == "roster.csv:11: more than 9 rows"
@@ -242,6 +256,40 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere.csv"):
         with pytest.raises(RosterError, match="cannot be read"):
             roster.read(path)
+
+
+# The time zone, of which only the doctor has an opinion
+
+
+def roster_line(world: World, *zones: str) -> Check:
+    world.roster({"user_id": user_id(n), "email": email(n), "timezone": zone} for n, zone in enumerate(zones))
+    return next(people(world.config(), world.means()))
+
+
+def test_the_doctor_counts_the_rows_whose_time_zone_is_not_understood(tmp_path: Path) -> None:
+    with World(tmp_path, keys={"policy": {"timezone": "Europe/Berlin"}}) as world:
+        fine = roster_line(world, "Europe/Berlin", "", "UTC", "America/Argentina/Buenos_Aires")
+        doubtful = roster_line(world, "Europe/Berlin", "PST", "", "tz_05_pacific_time", "europe/berlin")
+    found = '3 of the rows have a time zone that is not understood, the first: line 3: "PST"'
+
+    assert (fine.grade, fine.advice) == (Grade.GOOD, "")
+    assert doubtful.grade is Grade.DOUBT
+    assert doubtful.found.endswith(f"5 rows and 5 users; {found}")
+    assert "Europe/Berlin is taken" in doubtful.advice
+
+
+def test_the_doctor_tells_of_rejected_rows_and_of_time_zones_together(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.roster(
+            [
+                {"user_id": user_id(1), "email": "nonsense", "timezone": "PST"},
+                {"user_id": user_id(2), "email": email(2), "timezone": "CEST"},
+            ]
+        )
+        line = next(people(world.config(), world.means()))
+
+    assert "1 of the rows cannot be used: line 2" in line.found
+    assert '1 of the rows have a time zone that is not understood, the first: line 3: "CEST"' in line.found
 
 
 # The header
@@ -361,6 +409,7 @@ def test_a_thousand_columns_are_enough() -> None:
 # Rows that are rejected, while the rest goes on
 
 
+@pytest.mark.promise(12)
 @pytest.mark.parametrize(
     "user_id",
     ["", "7", ANNE[:-1], ANNE + "0", ANNE.replace("-", ""), "{" + ANNE + "}", ANNE.replace("8d", "8g"), f"urn:uuid:{ANNE}"],
@@ -369,6 +418,7 @@ def test_an_id_that_is_no_guid_rejects_the_row(user_id: str) -> None:
     assert reason(f"{user_id},anne@example.com,Anne") == ("user_id is not a GUID" if user_id else "user_id is empty")
 
 
+@pytest.mark.promise(12)
 @pytest.mark.parametrize(
     "email",
     [
@@ -412,6 +462,7 @@ def test_reserved_domains_are_good_addresses_and_the_cell_stays_as_it_is(email: 
     assert (user.email, user.recipient) == (email, email)
 
 
+@pytest.mark.case(13)
 def test_an_internationalised_domain_is_mailed_by_its_a_labels() -> None:
     user = parse(f"user_id,email,manager_email\n{ANNE},Anne@BÜCHER.example,boss@bücher.example\n").users[0]
 
@@ -455,6 +506,8 @@ def test_what_is_hidden_or_no_address_is_refused_beyond_ascii_too(email: str, wh
     assert reason(f'{ANNE},"{quoted}",Anne').startswith(f"email {why}")
 
 
+@pytest.mark.promise(12)
+@pytest.mark.case(33)
 @pytest.mark.parametrize(
     "code",
     [
@@ -497,6 +550,7 @@ def test_visible_unicode_is_welcome() -> None:
     assert reason(f"{ANNE},anne@example.com,Zoë\u00a0山田 👩 Παππά") == ""
 
 
+@pytest.mark.case(34)
 def test_a_field_of_more_than_320_characters_rejects_the_row() -> None:
     assert reason(f"{ANNE},anne@example.com,{'x' * 320}") == ""
     assert reason(f"{ANNE},anne@example.com,{'x' * 321}") == "name is longer than 320 characters"
@@ -541,6 +595,7 @@ def test_all_that_is_wrong_with_a_row_is_said_at_once() -> None:
     )
 
 
+@pytest.mark.case(33)
 def test_what_a_reject_shows_is_printable_and_short() -> None:
     reject = parse(HEADER + f'{ANNE},anne@example.com,"\u202eA\x1b[2J\n{"x" * 400}"\n').rejects[0]
 
@@ -552,6 +607,7 @@ def test_what_a_reject_shows_is_printable_and_short() -> None:
 # Several rows of one user
 
 
+@pytest.mark.case(35)
 def test_rows_that_agree_are_one_user_of_the_first_line() -> None:
     read = parse(HEADER + ROW + OTHER + ROW.replace(ANNE, ANNE.upper()).replace("anne@", "Anne@"))
 
@@ -560,6 +616,8 @@ def test_rows_that_agree_are_one_user_of_the_first_line() -> None:
     assert read.rows[2][1] is read.users[0]
 
 
+@pytest.mark.promise(12)
+@pytest.mark.case(35)
 def test_conflicting_rows_are_all_rejected_with_each_others_line() -> None:
     read = parse(HEADER + ROW + OTHER + ROW + ROW.replace("anne@", "ann@") + ROW.replace("Anne", "Ann"))
 
@@ -593,6 +651,7 @@ def test_a_rejected_row_says_nothing_about_the_users_other_row() -> None:
     assert ([user.line for user in read.users], [reject.line for reject in read.rejects]) == ([2], [3])
 
 
+@pytest.mark.case(35)
 def test_one_address_under_two_user_ids_is_two_users() -> None:
     assert len(parse(HEADER + ROW + ROW.replace(ANNE, BORIS)).users) == 2
 

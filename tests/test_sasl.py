@@ -497,6 +497,7 @@ def with_endless_headers(peer: Peer) -> None:
     peer.flood(b"X-Header: and another\r\n" * 20)
 
 
+@pytest.mark.promise(16)
 @pytest.mark.parametrize(
     ("lie", "said"),
     [
@@ -537,6 +538,7 @@ def test_nobody_at_the_other_end_is_said_in_words(provider: str, tmp_path: Path)
     assert str(error) == f"{server.url} gives no access token: connection refused"
 
 
+@pytest.mark.promise(15)
 @pytest.mark.parametrize(
     ("certificate", "reason"),
     [
@@ -566,6 +568,8 @@ def test_a_private_authority_is_not_trusted_unless_configured(provider: str, tmp
     assert [*server.asked, *server.discoveries] == []
 
 
+@pytest.mark.promise(15)
+@pytest.mark.case(47)
 def test_nothing_of_the_environment_leads_elsewhere(provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with TokenServer(tmp_path) as server, Liar(saying(b"")) as elsewhere:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"):

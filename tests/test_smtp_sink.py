@@ -25,7 +25,8 @@ def outcomes(world: World) -> list[str]:
     return [row["last_outcome"] for row in world.report().values()]
 
 
-@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.promise(1)
+@pytest.mark.parametrize("connections", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_a_thousand_messages_arrive_once_each(quick_path: Path, connections: int) -> None:
     with SmtpSink() as sink, world_of(quick_path, sink, connections=connections) as world:
         world.roster(MANY)
@@ -38,6 +39,7 @@ def test_a_thousand_messages_arrive_once_each(quick_path: Path, connections: int
         assert len(MANY) / 50 <= sink.connections() <= len(MANY) / 50 + connections  # 50 messages over each
 
 
+@pytest.mark.case(14)
 @pytest.mark.parametrize("options", ["-e", "-8", "-N", "-a", "-f EHLO", "-q QUIT", "-f QUIT"])
 def test_a_relay_that_can_do_little_gets_every_message(tmp_path: Path, options: str) -> None:
     with SmtpSink(*options.split()) as sink, world_of(tmp_path, sink) as world:
@@ -49,6 +51,7 @@ def test_a_relay_that_can_do_little_gets_every_message(tmp_path: Path, options: 
         assert sink.connections() == 1
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize("fault", ["-r", "-q", "-Q"])
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA"])
 def test_three_in_a_row_that_are_put_off_or_dropped_before_the_dot_stop_the_run(tmp_path: Path, fault: str, command: str) -> None:
@@ -120,6 +123,7 @@ def test_recipients_that_are_all_unknown_are_each_asked_once(tmp_path: Path) -> 
         assert sink.connections() == connections == len(PEOPLE)
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("options", ["-q .", "-W .:2"])
 def test_after_the_dot_no_answer_is_unknown_and_never_sent_again_in_its_slot(tmp_path: Path, options: str) -> None:
     people = range(2)

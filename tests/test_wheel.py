@@ -39,9 +39,10 @@ def test_the_wheel_holds_the_program_its_templates_and_its_examples_and_nothing_
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "campaign").rglob("*.py")}
     templates = {f"campaign/{path.relative_to(ROOT)}" for path in (ROOT / "templates").rglob("*.*")}
-    examples = {f"campaign/{path.relative_to(ROOT)}" for path in (ROOT / "data").glob("*") if path.suffix in {".toml", ".csv"}}
+    kinds = {".toml", ".csv", ".service", ".timer"}
+    examples = {f"campaign/{path.relative_to(ROOT)}" for path in (ROOT / "data").rglob("*") if path.suffix in kinds}
 
-    assert names == modules | templates | examples
+    assert names == modules | templates | examples | {"campaign/data/crontab"}
 
 
 def test_an_installed_wheel_finds_its_files_from_anywhere(wheel: Path, tmp_path: Path) -> None:
@@ -57,3 +58,4 @@ def test_an_installed_wheel_finds_its_files_from_anywhere(wheel: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "work" / "campaign.toml").read_bytes() == (ROOT / "data" / "campaign.toml").read_bytes()
     assert (tmp_path / "work" / "templates" / "invite" / "body.html").exists()
+    assert f":{python} -m campaign run" in (tmp_path / "work" / "campaign-work.service").read_text()  # no script was installed

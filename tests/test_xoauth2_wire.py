@@ -94,6 +94,7 @@ def test_a_token_that_is_not_taken_is_exchanged_once_for_a_fresh_one(challenge: 
     assert (relay.connections, relay.auth_attempts) == (2, 2)
 
 
+@pytest.mark.case(10)
 def test_a_token_that_runs_out_during_the_night_costs_nobody_a_message() -> None:
     with relay_for(STALE) as relay:
         mailer, tokens = mailer_with(relay, STALE, TOKEN, recycle_after=1)
@@ -244,6 +245,7 @@ SECRETS = [TOKEN, INITIAL, base64.b64encode(TOKEN.encode()).decode()]
 ECHOES = [*SECRETS, json.dumps({"token": TOKEN}).replace("/", "\\/")]
 
 
+@pytest.mark.promise(14)
 @pytest.mark.parametrize("phase", ["AUTH", "challenge", "refusal", "MAIL", "dot"])
 @pytest.mark.parametrize("echo", ["535 5.7.3 no: {}", "235 {} fine", "2{}", "334 {}", "454-{}\n535 x", "501 5.5.2 what is {}?"])
 @pytest.mark.parametrize("secret", SECRETS)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from campaign import nightly
 from campaign.config import Config, load
-from campaign.given import Means
+from campaign.given import Means, Waits
 from campaign.night import Night
 from campaign.sandbox import AccountServer, Application, Person
 from campaign.stopping import Stop
@@ -24,6 +24,7 @@ from tests.fakes import Relay
 CLIENT_ID = "5c1b2a3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
 CANARY = "0a7f3c52-9d1e-4b86-a2f4-6c8d5e7b9031"
 SCOPES = ("signature", "impersonation")
+NO_WAITS = Waits((0, 0), (0.01, 0.01, 0.01), (0, 0), (0.01, 0.01), 0)
 FIRST_NIGHT = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
 
@@ -78,7 +79,7 @@ class World:
     now: datetime = FIRST_NIGHT
     stop: Stop = field(default_factory=Stop)
     live: bool = False
-    patience: tuple[float, ...] = (0.01, 0.01)  # seconds of pause when the relay wants the program to slow down
+    waits: Waits = NO_WAITS
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +168,7 @@ class World:
 
     def means(self) -> Means:
         """What a night needs from outside."""
-        return Means(self.clock, self.stop, {}, patience=self.patience)
+        return Means(self.clock, self.stop, {}, waits=self.waits)
 
     def night(self, approve: int | None = None) -> Night:
         """One night."""

@@ -252,6 +252,7 @@ class Monitoring(Section):
     healthcheck_url: SecretStr = SecretStr("")
     metrics_file: LocatedPathOrNone = None
     log_file: LocatedPathOrNone = None
+    log_addresses: Flag = False
 
     @field_validator("healthcheck_url")
     @classmethod

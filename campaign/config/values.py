@@ -8,10 +8,11 @@ from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from campaign.model import zone_called
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
@@ -120,10 +121,8 @@ def _mailbox_or_none(text: str) -> str:
 
 
 def _timezone(text: str) -> str:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{text!r} is no time zone; they are called Europe/Berlin, America/New_York, UTC") from None
+    if zone_called(text) is None:
+        raise ValueError(f"{text!r} is no time zone; they are called Europe/Berlin, America/New_York, UTC")
     return text
 
 

@@ -47,5 +47,5 @@ def _canary(config: Config, means: Means, signer: Signer) -> Check:
 
 
 def _ask(config: Config, means: Means, signer: Signer) -> list[Finding]:
-    with closing(Prober(config.docusign, signer, means.clock, means.stop)) as prober:
+    with closing(Prober(config.docusign, signer, means.clock, means.stop, back_off=means.waits.probe)) as prober:
         return list(prober.probe(config.docusign.canary[:_HANDFUL]))

@@ -16,7 +16,7 @@ from campaign.docusign import Signer, load_key
 from campaign.docusign.scopes import KNOWN
 from campaign.errors import Interrupted, RosterError
 from campaign.given import Means, composer, read_roster
-from campaign.model import ESCALATION, Check, Grade, Reject, User
+from campaign.model import ESCALATION, Check, Grade, Reject, Roster, User, printable, zone_called
 
 _MOST_SHOWN = 4  # rejected rows
 _RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid)$")  # RFC 2606
@@ -107,11 +107,21 @@ def _roster(config: Config) -> tuple[Check, tuple[User, ...]]:
         raise RosterError(f"{file}: no row can be used: {_some(roster.rejects)}", "export it again")
     closed = sum(user.closed for user in roster.users)
     found = f"{file} has {len(roster.rows)} rows and {len(roster.users)} users{f', {closed} of them closed' if closed else ''}"
-    if roster.rejects:
-        advice = "correct these rows; a night goes on without them"
-        found += f"; {len(roster.rejects)} of the rows cannot be used: {_some(roster.rejects)}"
-        return Check("roster", Grade.DOUBT, found, advice), roster.users
-    return Check("roster", Grade.GOOD, found), roster.users
+    doubts = dict(_doubts_about_rows(config, roster))
+    grade = Grade.DOUBT if doubts else Grade.GOOD
+    return Check("roster", grade, "; ".join([found, *doubts]), "; ".join(doubts.values())), roster.users
+
+
+def _doubts_about_rows(config: Config, roster: Roster) -> Iterator[tuple[str, str]]:
+    """What is wrong with some of the rows, and what to do about it."""
+    if rejects := roster.rejects:
+        found = f"{len(rejects)} of the rows cannot be used: {_some(rejects)}"
+        yield found, "correct these rows; a night goes on without them"
+    zones = [(line, who.timezone) for line, who in roster.rows if isinstance(who, User) and who.timezone]
+    if nowhere := [(line, name) for line, name in zones if not zone_called(name)]:
+        line, name = nowhere[0]
+        found = f'{len(nowhere)} of the rows have a time zone that is not understood, the first: line {line}: "{printable(name)}"'
+        yield found, f"call time zones Europe/Berlin, America/New_York; for these rows {config.policy.timezone} is taken"
 
 
 def _some(rejects: Sequence[Reject]) -> str:

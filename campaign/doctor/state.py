@@ -8,19 +8,16 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 
+from campaign import report
 from campaign.config import Config
 from campaign.doctor.steps import attempt, in_turn
-from campaign.errors import GuardTripped, LedgerError
 from campaign.given import Means
-from campaign.ledger import RunLock, amiss, place, read_ledger
+from campaign.ledger import OVERDUE, RunLock, is_older, place, read_ledger, trust
 from campaign.model import Check, Grade
 from campaign.stopping import stop_if_asked
 
-_TRIAL = 1 << 20  # bytes that a folder must take; a small night writes less
 _LITTLE = 100 << 20  # bytes of free space that leave no room for a long campaign
-_OVERDUE = timedelta(hours=36)  # since the last run of a job that runs every night
 _MOUNTS = Path("/proc/self/mountinfo")
 
 # Where a lock may not hold or a commit may not last, so that two runs could mail at once (sqlite.org/howtocorrupt.html).
@@ -32,7 +29,7 @@ def state(config: Config, means: Means) -> Iterator[Check]:
     """Whether a night that starts now could begin, remember, and report."""
     folder = config.ledger_file.parent
     yield attempt("STOP file", partial(_stop_file, config, means))
-    yield attempt("report folder", partial(_writable, "report folder", config.report.directory))
+    yield attempt("report folder", partial(_report_folder, config))
     yield from in_turn(
         {
             "state folder": partial(_state_folder, config),
@@ -66,28 +63,28 @@ def _stop_file(config: Config, means: Means) -> Check:
     return Check("STOP file", Grade.GOOD, f"{config.stop_file} is not there")
 
 
+def _report_folder(config: Config) -> Check:
+    folder = config.report.directory
+    report.check(folder)
+    for each in (folder, folder / "history"):
+        place.make_sure_of_room(_existing(each))
+    return _writable("report folder", folder)
+
+
 def _state_folder(config: Config) -> Check:
     folder = config.ledger_file.parent
-    check = _writable("state folder", folder)
-    if folder.exists():
+    if _existing(folder) == folder:
         place.check(config.ledger_file)
-    return check
+    else:
+        place.make_sure_of_room(_existing(folder))
+    return _writable("state folder", folder)
 
 
 def _writable(what: str, folder: Path) -> Check:
-    """Write to the folder, or to the one where it would be made, what has no name and vanishes by itself."""
-    try:
-        there = _existing(folder)
-        with TemporaryFile(dir=there) as trial:
-            trial.write(bytes(_TRIAL))
-            trial.flush()
-            os.fsync(trial.fileno())
-        mode = stat.S_IMODE(there.stat().st_mode)
-    except OSError as error:
-        advice = "check that it is a folder, who owns it, and how much room the disk has"
-        raise LedgerError(f"{folder} cannot be written to: {error.strerror}", advice) from error
-    if there != folder:
+    """A folder that takes what a night writes, or will where it is made."""
+    if _existing(folder) != folder:
         return Check(what, Grade.GOOD, f"{folder} does not exist yet; the first night makes it")
+    mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & stat.S_IWOTH:
         found = f"{folder} can be written to by everybody on this machine (mode {mode:04o})"
         return Check(what, Grade.DOUBT, found, f"chmod o-w {folder}")
@@ -95,8 +92,8 @@ def _writable(what: str, folder: Path) -> Check:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(each for each in (folder, *folder.parents) if each.exists())
+    """The folder, or the nearest one above it that exists and may be looked at."""
+    return next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
 
 
 def _mounts() -> str:
@@ -130,6 +127,9 @@ def _ledger(config: Config) -> Check:
     with read_ledger(config) as ledger:
         if ledger is None:
             return Check("ledger", Grade.GOOD, f"{file} does not exist yet; the first night makes it")
+    if is_older(config):
+        advice = "the next night brings it up to date; the program that wrote it will refuse it then"
+        return Check("ledger", Grade.DOUBT, f"{file} was written by an earlier version of this program", advice)
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o077:
         return Check("ledger", Grade.DOUBT, f"{file} can be read by others (mode {mode:04o})", f"chmod 600 {file}")
@@ -143,9 +143,8 @@ def _last_run(config: Config, means: Means) -> Check:
     if last is None:
         advice = "look at the plan (campaign plan) and at a message (campaign preview USER), then: campaign run --approve N"
         return Check("last run", Grade.DOUBT, "there was none yet", advice)
-    if wrong := amiss(last, now):
-        raise GuardTripped(wrong, "set the clock by NTP; if it is right: campaign adopt")
+    trust(last, now)
     found = f"{last:%Y-%m-%d %H:%M} UTC, {(now - last) / timedelta(hours=1):.0f} hours ago"
-    if now - last > _OVERDUE:
+    if now - last > OVERDUE:
         return Check("last run", Grade.DOUBT, found, "see whether cron or the timer still starts it every night, and its log")
     return Check("last run", Grade.GOOD, found)

@@ -13,37 +13,39 @@ from requests.structures import CaseInsensitiveDict
 from campaign.config import Docusign
 from campaign.docusign.answers import Answer, interpret
 from campaign.docusign.assertion import Signer
+from campaign.docusign.breaker import Breaker, State
 from campaign.docusign.clock import ahead
 from campaign.docusign.wire import TokenEndpoint
-from campaign.errors import DocusignRefused, DocusignUnreachable
+from campaign.errors import CampaignError, DocusignRefused, DocusignUnreachable
 from campaign.https import BadCertificate, NoAnswer
 from campaign.model import Finding, Status
 from campaign.pace import Pace
 
-_BACK_OFF = (1.0, 2.0)  # seconds before the second and the third attempt for one user, where the answer may be transient
 _THROTTLED = 60.0  # seconds that everybody pauses after a 429 that names no time
 _LONGEST_PAUSE = 300.0  # seconds; when Docusign asks for more, the night is over
-_ENOUGH = 10  # users in a row without a usable answer: then the fault is not theirs
 _CLOCK_SLACK = 120  # seconds between our clock and Docusign's worth mentioning
 _MOMENT = 0.1  # seconds within which `stop` is noticed by those who wait
 
-_Result: TypeAlias = Finding | Exception | None  # None: one worker has ended
+_Result: TypeAlias = Finding | BaseException | None  # None: one worker has ended
 
 
 class Prober:
     """Probes users over `concurrency` connections, paced, each answer bounded in time and size.
 
     Nothing of the environment is used: no proxy, no .netrc, no redirect, no cookie. A token lives no longer than its answer.
-    `back_off` are the seconds before each further attempt for a user whose answer may be transient.
+    `back_off` are the seconds before each further attempt for a user whose answer may be transient, `pauses` those for which
+    nobody is asked when users in a row get none; without any, that ends the run at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # how long it waits has its defaults
         self,
         config: Docusign,
         signer: Signer,
         clock: Callable[[], datetime],
         stop: threading.Event,
-        back_off: tuple[float, ...] = _BACK_OFF,
+        *,
+        back_off: tuple[float, ...] = (),
+        pauses: tuple[float, ...] = (),
     ) -> None:
         self._config = config
         self._signer = signer
@@ -51,16 +53,34 @@ class Prober:
         self._stop = stop  # set from outside: finish what is in flight, then end
         self._halt = threading.Event()  # set from inside: `stop` was seen, or one answer ended it for all; cuts waits short
         self._back_off = back_off
+        self._breaker = Breaker(pauses)
         self._pace = Pace((config.probe_burst, 30), (config.probes_per_hour, 3600))
         self._endpoint = TokenEndpoint(config)
 
     def probe(self, user_ids: Iterable[str]) -> Iterator[Finding]:
-        """Yield a Finding for each user, in the order of the answers.
+        """Yield a Finding for each user, in the order of the answers; those without one come last.
 
-        Users that are not reached before `stop` is set get none. Raises DocusignRefused at the first answer that would
-        be the same for everybody, DocusignUnreachable when answers keep failing; all findings until then were yielded.
+        Who got no answer because nobody did is asked again at the end. Users that are not reached before `stop` is set
+        get no Finding. Raises DocusignRefused at the first answer that would be the same for everybody, DocusignUnreachable
+        when answers keep failing; all findings until then were yielded.
         """
-        users = list(user_ids)
+        unanswered: dict[str, Finding] = {}
+        try:
+            todo = list(user_ids)
+            while todo:
+                yield from self._round(todo, unanswered)
+                todo = self._breaker.missed()
+        except CampaignError:
+            yield from unanswered.values()
+            raise
+        yield from unanswered.values()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._endpoint.close()
+
+    def _round(self, users: list[str], unanswered: dict[str, Finding]) -> Iterator[Finding]:
+        """Ask each user; yield the findings that are answers, and leave the others in `unanswered`."""
         todo = iter(users)
         done: queue.SimpleQueue[_Result] = queue.SimpleQueue()
         lock = threading.Lock()
@@ -72,30 +92,26 @@ class Prober:
         for worker in workers:
             worker.start()
         try:
-            yield from self._gather(done, len(workers))
+            for finding in self._gather(done, len(workers)):
+                unanswered.pop(finding.user_id, None)
+                if finding.status is Status.UNKNOWN:
+                    unanswered[finding.user_id] = finding
+                else:
+                    yield finding
         finally:
             self._halt.set()
             for worker in workers:
                 worker.join()
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._endpoint.close()
-
     def _gather(self, done: queue.SimpleQueue[_Result], workers: int) -> Iterator[Finding]:
-        failed: Exception | None = None
-        in_a_row = 0
+        failed: BaseException | None = None
         while workers:
             result = self._next(done)
             if result is None:
                 workers -= 1
-            elif isinstance(result, Exception):
+            elif isinstance(result, BaseException):
                 failed = failed or result
             else:
-                in_a_row = in_a_row + 1 if result.status is Status.UNKNOWN else 0
-                if in_a_row >= _ENOUGH and not failed:
-                    self._halt.set()
-                    failed = self._unreachable(f"{in_a_row} users in a row got no usable answer, the last: {result.detail}")
                 yield result
         if failed:
             raise failed
@@ -117,41 +133,52 @@ class Prober:
                 if finding is None:
                     break
                 done.put(finding)
-        except Exception as error:  # noqa: BLE001  # it is raised again where somebody can see it, a bug too
+                self._give_up_if_spent()
+        except BaseException as error:  # noqa: BLE001  # it is raised again where somebody can see it, a bug too
             self._halt.set()
             done.put(error)
         finally:
             done.put(None)
 
+    def _give_up_if_spent(self) -> None:
+        if self._breaker.state is State.SPENT:
+            raise self._unreachable(self._breaker.figures)
+
     def _ask(self, user_id: str) -> Finding | None:
         """One user's finding, after several attempts if need be; None when the run ends before the first."""
         finding = None
-        for pause in (*self._back_off, 0):
-            if not self._pace.wait(self._halt):
+        for pause in (*self._back_off, None):
+            if not self._is_turn_of(user_id):
                 break
-            finding, everybody = self._attempt(user_id)
-            if finding.status is not Status.UNKNOWN:
+            finding = self._attempt(user_id)
+            if finding.status is not Status.UNKNOWN or pause is None or self._breaker.state is not State.CLOSED:
+                self._breaker.note(finding)
                 break
-            if everybody is None:
-                self._halt.wait(pause)
-            else:
-                self._pace.hold(everybody)
+            self._halt.wait(pause)
         return finding
 
-    def _attempt(self, user_id: str) -> tuple[Finding, float | None]:
-        """One request: the finding, and for how many seconds everybody must pause if the answer says so."""
+    def _is_turn_of(self, user_id: str) -> bool:
+        """Wait until this user may be asked. False, at once, when the run ends."""
+        while self._breaker.wait(user_id, self._halt) and self._pace.wait(self._halt):
+            if not self._breaker.take(user_id):  # it may have opened while the pace let nobody go on
+                return True
+        return False
+
+    def _attempt(self, user_id: str) -> Finding:
+        """One request. If its answer says so, everybody pauses."""
         try:
             reply = self._endpoint.post(self._signer.assertion(user_id, self._clock()))
         except BadCertificate as error:
             advice = "nothing was sent; a network that inspects TLS needs its authority's certificate in [docusign] ca_file"
             raise self._unreachable(f"its TLS certificate cannot be verified: {error}", advice) from error
         except NoAnswer as error:
-            return Finding(user_id, Status.UNKNOWN, str(error)), None
+            return Finding(user_id, Status.UNKNOWN, str(error))
         answer, trace = interpret(reply.code, reply.body), _trace(reply.headers)
         if answer.refusal:
             raise self._refused(answer, reply.headers, trace)
-        everybody = self._pause(reply.headers) if reply.code == 429 else None  # noqa: PLR2004  # Too Many Requests
-        return Finding(user_id, answer.status, answer.detail, trace), everybody
+        if reply.code == 429:  # noqa: PLR2004  # Too Many Requests
+            self._pace.hold(self._pause(reply.headers))
+        return Finding(user_id, answer.status, answer.detail, trace)
 
     def _pause(self, headers: CaseInsensitiveDict[str]) -> float:
         asked = headers.get("Retry-After", "")
@@ -161,7 +188,7 @@ class Prober:
         return seconds
 
     def _unreachable(self, what: str, advice: str = "") -> DocusignUnreachable:
-        usual = "nobody without an answer was mailed; run again when the network, or Docusign's status page, is in order"
+        usual = "nobody was mailed; when the network, and Docusign by its status page, are in order again: campaign run"
         return DocusignUnreachable(f"{self._config.server}: {what}", advice or usual)
 
     def _refused(self, answer: Answer, headers: CaseInsensitiveDict[str], trace: str) -> DocusignRefused:

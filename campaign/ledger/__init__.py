@@ -1,13 +1,14 @@
 """What is remembered between nights, and the proof that it is the memory this campaign last wrote."""
 
 from campaign.ledger.book import Ledger
-from campaign.ledger.clock import amiss
+from campaign.ledger.clock import OVERDUE, trust
 from campaign.ledger.lock import RunLock
-from campaign.ledger.opening import adopt, examine, open_ledger, read_ledger, witness_of
+from campaign.ledger.opening import adopt, examine, is_older, open_ledger, read_ledger, witness_of
 from campaign.ledger.records import Bounce, Event, Letter, News, Passed
 from campaign.ledger.scratch import Memory, Scratch
 
 __all__ = [
+    "OVERDUE",
     "Bounce",
     "Event",
     "Ledger",
@@ -18,9 +19,10 @@ __all__ = [
     "RunLock",
     "Scratch",
     "adopt",
-    "amiss",
     "examine",
+    "is_older",
     "open_ledger",
     "read_ledger",
+    "trust",
     "witness_of",
 ]

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -15,8 +16,8 @@ from campaign.errors import LedgerError
 from campaign.ledger import masking
 from campaign.ledger.clock import last_run
 from campaign.ledger.learning import change, learn
-from campaign.ledger.records import Bounce, Event, Letter, News, Passed, Removed, named
-from campaign.ledger.schema import campaigns, events, rejects, runs, slots, users
+from campaign.ledger.records import Bounce, Event, Figures, Letter, News, Passed, Removed, Run, named
+from campaign.ledger.schema import adoptions, campaigns, events, rejects, runs, slots, users
 from campaign.ledger.standing import MAY_HAVE_ARRIVED, standing_of
 from campaign.model import ESCALATION, Decision, Delivery, Finding, Outcome, Slot, Standing, Status, User, address_key
 
@@ -71,6 +72,17 @@ class Ledger:
         with self._transaction() as connection:
             return last_run(connection, self._campaign, but=self.run_id)
 
+    def last_night(self) -> Run | None:
+        """The run that began last; None before the first."""
+        with self._transaction() as connection:
+            return last_night(connection, self._campaign)
+
+    def adoptions(self) -> list[Event]:
+        """When `campaign adopt` accepted this ledger, and what was wrong with it then, in order."""
+        with self._transaction() as connection:
+            mine = select(adoptions).where(self._mine(adoptions)).order_by(adoptions.c.id)
+            return [Event(row.at, "adopted", row.found) for row in connection.execute(mine)]
+
     def turn_page(self) -> int:
         """Count the generation up and return it; the witness is told after the commit, so it is at most one behind."""
         with self._transaction() as connection:
@@ -108,22 +120,18 @@ class Ledger:
             self._unmasked = masking.recognised(connection, self._campaign, roster)
 
     def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> None:
-        """Make room for users who are new, and follow those whose address changed: they are deliverable again.
+        """Make room for users who are new, follow those whose address changed, and note who is there no more, or again.
 
         Who was purged goes on where the counts are; of who was forgotten nothing is written.
         """
         with self._transaction() as connection:
-            back = masking.take_up(connection, self._campaign, roster)
-            self._unmasked = masking.recognised(connection, self._campaign, roster)
-            passed_over = {*back, *self._unmasked.values()}
-            present = [user for user in roster if user.user_id not in passed_over]
-            new = [user for user in present if user.user_id not in known]
-            moved = [user for user in present if user.user_id in known and known[user.user_id].email != user.email]
-            self._tell(connection, ((user_id, "recognised", "") for user_id in back), now)
-            _many(connection, users.insert(), [self._row(user.user_id, email=user.email, joined_at=now) for user in new])
-            _many(connection, self._update("email"), [{"key": user.user_id, "to_email": user.email} for user in moved])
-            self._tell(connection, ((user.user_id, "joined", "") for user in new), now)
-            self._tell(connection, ((user.user_id, "address changed", "") for user in moved), now)
+            back = self._welcome(connection, roster, known, now)
+            self._see_off(connection, {user.user_id for user in roster}, known.keys(), back, now)
+
+    def join(self, user: User, known: Mapping[str, Standing], now: datetime) -> None:
+        """Make room for one user of the roster before a night does, or follow the address."""
+        with self._transaction() as connection:
+            self._welcome(connection, [user], known, now)
 
     def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None:
         """Remember what a batch of probes found. Users outside the roster (canaries) are passed over, and the forgotten."""
@@ -164,6 +172,12 @@ class Ledger:
             rows = connection.execute(select(users.c.user_id, users.c.email).where(self._mine(users)))
             return [row.user_id for row in rows if wanted & {row.user_id, address_key(row.email)}]
 
+    def left_at(self, user_id: str) -> datetime | None:
+        """When the roster was first read without this user; None while it shows the user."""
+        with self._transaction() as connection:
+            this = (self._mine(users), users.c.user_id == user_id)
+            return connection.execute(select(users.c.left_at).where(*this)).scalar()
+
     def events(self, user_id: str) -> list[Event]:
         """Everything that happened to one user, in order."""
         with self._transaction() as connection:
@@ -174,29 +188,33 @@ class Ledger:
 
     def suppress(self, user_id: str, reason: str, until: datetime | None, now: datetime) -> None:
         """Let a user not be contacted, for good or until an instant."""
-        detail = f"{reason} (until {until:%Y-%m-%d})" if until else reason
+        detail = f"{reason}, until {until:%Y-%m-%d}" if until else reason
         to = {"key": user_id, "to_suppressed": reason, "to_suppressed_until": until}
         with self._transaction() as connection:
             connection.execute(self._update("suppressed", "suppressed_until"), to)
             self._tell(connection, [(user_id, "suppressed", detail)], now)
 
-    def unsuppress(self, user_id: str, now: datetime) -> None:
+    def unsuppress(self, user_id: str, reason: str, now: datetime) -> None:
         """Let a user be contacted again, whether that was ordered otherwise, the user forgotten, or the address refused."""
         to = {"suppressed": "", "suppressed_until": None, "undeliverable": "", "forgotten_at": None}
         with self._transaction() as connection:
             connection.execute(self._update(*to), {"key": user_id} | {f"to_{name}": value for name, value in to.items()})
-            self._tell(connection, [(user_id, "unsuppressed", "")], now)
+            self._tell(connection, [(user_id, "unsuppressed", reason)], now)
 
-    def resolve(self, message_id: str, outcome: Outcome, now: datetime) -> bool:
-        """Settle a message of unknown fate: ACCEPTED, or DEFERRED so that its slot is tried again. False if there is none."""
+    def resolve(self, message_id: str, outcome: Outcome, reason: str, now: datetime) -> str:
+        """Settle a message of unknown fate: ACCEPTED, or DEFERRED so that its slot is tried again.
+
+        Return the id of the user whose message it is; "" if there is none.
+        """
         unsettled = (self._mine(slots), slots.c.message_id == message_id, slots.c.outcome == Outcome.UNKNOWN)
+        what = "arrived" if outcome is Outcome.ACCEPTED else "lost"
         with self._transaction() as connection:
-            user_id = connection.execute(select(slots.c.user_id).where(*unsettled)).scalar()
-            if user_id is None:
-                return False
+            row = connection.execute(select(slots.c.user_id, slots.c.step, slots.c.message_id).where(*unsettled)).first()
+            if row is None:
+                return ""
             connection.execute(slots.update().where(*unsettled).values(outcome=outcome, attempts=1, reply="settled by hand"))
-            self._tell(connection, [(user_id, outcome.value, f"{message_id}: settled by hand")], now)
-        return True
+            self._tell(connection, [(row.user_id, what, f"{named(row)}: {reason}")], now)
+            return str(row.user_id)
 
     # --- personal data
 
@@ -225,7 +243,9 @@ class Ledger:
     def compact(self) -> None:
         """Write the file anew, so that nothing of what was removed or changed is left between its rows."""
         try:
-            self._connection.connection.cursor().execute("VACUUM")  # not by SQLAlchemy: it would begin a transaction first
+            cursor = self._connection.connection.cursor()  # not by SQLAlchemy: it would begin a transaction first
+            cursor.execute("PRAGMA temp_store = MEMORY")  # or its draft, with everybody in it, lies in /var/tmp for a while
+            cursor.execute("VACUUM")
         except sqlite3.Error as error:
             advice = "traces of what was removed may be left in the file: make room on the disk, then run the same again"
             raise LedgerError(f"{self._place}: {error}", advice) from error
@@ -242,11 +262,11 @@ class Ledger:
             )
             return {self._own(row.address): (row.tried_at, self._own(row.user_id)) for row in rows}
 
-    def mailed_since(self, instant: datetime) -> int:
-        """How many messages went out, or may have, since then."""
+    def mailed_since(self, instant: datetime) -> list[datetime]:
+        """When messages went out, or may have, since then; the oldest first."""
         with self._transaction() as connection:
             recent = (self._mine(slots), slots.c.outcome.in_(MAY_HAVE_ARRIVED), slots.c.tried_at > instant)
-            return int(connection.execute(select(func.count()).where(*recent)).scalar_one())
+            return list(connection.execute(select(slots.c.tried_at).where(*recent).order_by(slots.c.tried_at)).scalars())
 
     def slot(self, user_id: str, step: int) -> Slot | None:
         """The slot as it was opened on another night, whose message may be tried again; None if it is free."""
@@ -316,6 +336,36 @@ class Ledger:
 
     # --- within
 
+    def _welcome(
+        self, connection: Connection, roster: Sequence[User], known: Mapping[str, Standing], now: datetime
+    ) -> Collection[str]:
+        """Make room for users who are new, and follow addresses; return the ids of those who had been purged."""
+        back = masking.take_up(connection, self._campaign, roster)
+        self._unmasked = masking.recognised(connection, self._campaign, roster)
+        passed_over = {*back, *self._unmasked.values()}
+        present = [user for user in roster if user.user_id not in passed_over]
+        new = [user for user in present if user.user_id not in known]
+        moved = [(user, known[user.user_id].email) for user in present if user.user_id in known]
+        moved = [(user, before) for user, before in moved if before != user.email]
+        self._tell(connection, ((user_id, "recognised", "") for user_id in back), now)
+        _many(connection, users.insert(), [self._row(user.user_id, email=user.email, joined_at=now) for user in new])
+        _many(connection, self._update("email"), [{"key": user.user_id, "to_email": user.email} for user, _ in moved])
+        self._tell(connection, ((user.user_id, "joined", "") for user in new), now)
+        self._tell(connection, ((user.user_id, "address changed", f"{was} → {user.email}") for user, was in moved), now)
+        return back
+
+    def _see_off(
+        self, connection: Connection, present: AbstractSet[str], known: Iterable[str], recognised: Collection[str], now: datetime
+    ) -> None:
+        """Note since when known users are not in the roster; `recognised` are told of already."""
+        away = set(connection.scalars(select(users.c.user_id).where(self._mine(users), users.c.left_at.is_not(None))))
+        left = [user_id for user_id in known if user_id not in present and user_id not in away and not masking.is_masked(user_id)]
+        again = sorted(away & present)
+        changes = [*((user_id, now) for user_id in left), *((user_id, None) for user_id in again)]
+        _many(connection, self._update("left_at"), [{"key": user_id, "to_left_at": at} for user_id, at in changes])
+        told = [*((user_id, "left") for user_id in left), *((user_id, "back") for user_id in again if user_id not in recognised)]
+        self._tell(connection, ((user_id, what, "") for user_id, what in told), now)
+
     def _own(self, text: str) -> str:
         """What a mask stands for, if the roster has shown it; any other text as it is."""
         return self._unmasked.get(text, text)
@@ -367,6 +417,26 @@ class Ledger:
         columns = (slots.c.user_id, slots.c.step, slots.c.tried_at, slots.c.outcome, slots.c.attempts)
         rows = connection.execute(select(*columns).where(self._mine(slots)).order_by(slots.c.user_id, slots.c.step)).mappings()
         return {user_id: list(group) for user_id, group in groupby(rows, key=lambda row: row["user_id"])}
+
+
+def figures(connection: Connection, campaign: str, generation: int) -> Figures:
+    """How far the ledger of a campaign has got."""
+    went_out = (slots.c.campaign == campaign, slots.c.outcome.in_(MAY_HAVE_ARRIVED))
+    count = select(func.count())
+    return Figures(
+        generation=generation,
+        last_run=last_night(connection, campaign),
+        users=connection.execute(count.where(users.c.campaign == campaign)).scalar_one(),
+        messages=connection.execute(count.where(*went_out)).scalar_one(),
+    )
+
+
+def last_night(connection: Connection, campaign: str) -> Run | None:
+    """The run that began last. An adoption is kept among the runs, too, but asked and mailed nobody."""
+    columns = (runs.c.started, runs.c.finished, runs.c.exit_code)
+    nights = (runs.c.campaign == campaign, ~runs.c.run_id.endswith("-adopt"))
+    row = connection.execute(select(*columns).where(*nights).order_by(runs.c.started.desc())).first()
+    return Run(*row) if row else None
 
 
 _TELL_US = "this should not happen: nothing was sent; please report it"

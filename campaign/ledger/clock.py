@@ -4,10 +4,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 
+from campaign.errors import GuardTripped
 from campaign.ledger.schema import Instant, metadata, runs, users
 
 _SLACK = timedelta(minutes=10)  # that NTP may set a clock back by in between
 _PAUSE = timedelta(days=90)  # a nightly job does not rest that long; a clock may jump
+OVERDUE = timedelta(hours=36)  # since the last run of a job that runs every night
 _MAY_LIE_AHEAD = {users.c.suppressed_until}
 
 
@@ -25,6 +27,12 @@ def amiss(last: datetime | None, now: datetime) -> str:
     if last and now > last + _PAUSE:
         return f"the clock shows {now:%Y-%m-%d} UTC, {(now - last).days} days after the last run"
     return ""
+
+
+def trust(last: datetime | None, now: datetime) -> None:
+    """Raise GuardTripped for a clock that jumped: every date would be wrong, and nothing is noted under a wrong date."""
+    if wrong := amiss(last, now):
+        raise GuardTripped(f"guard clock: {wrong}", "set the clock by NTP; if it is right: campaign adopt")
 
 
 def corrected(connection: Connection, campaign: str, now: datetime) -> None:

@@ -118,8 +118,8 @@ def _blot(connection: Connection, campaign: str, texts: Iterable[str]) -> None:
 
 
 def silent(connection: Connection, campaign: str, since: datetime) -> set[str]:
-    """The users of whom nothing was seen or done since then, but for those under a mask."""
-    told = select(events.c.user_id).where(_of(campaign, events), events.c.at >= since)
+    """The users of whom nothing was seen or done since then, but for those under a mask. To be missed is not to be seen."""
+    told = select(events.c.user_id).where(_of(campaign, events), events.c.at >= since, events.c.what != "left")
     mailed = select(slots.c.user_id).where(_of(campaign, slots), slots.c.tried_at >= since)
     unasked = or_(users.c.last_probed.is_(None), users.c.last_probed < since)
     quiet = (users.c.user_id.not_in(told), users.c.user_id.not_in(mailed), users.c.joined_at < since, unasked)

@@ -7,24 +7,25 @@ same generation. SQLite alone would not notice: it opens an empty file as a vali
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from campaign.config import Config
 from campaign.errors import LedgerError
 from campaign.ledger import place
-from campaign.ledger.book import Ledger
+from campaign.ledger.book import Ledger, figures
 from campaign.ledger.clock import amiss, corrected, last_run
-from campaign.ledger.schema import MIGRATIONS, campaigns, upgrade, version
+from campaign.ledger.records import Figures
+from campaign.ledger.schema import MIGRATIONS, adoptions, campaigns, upgrade, version
 from campaign.ledger.witness import Witness, read_witness, this_host, write_witness
 
 _Access: TypeAlias = Literal["create", "write", "read"]
@@ -58,20 +59,25 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
 def read_ledger(config: Config) -> Iterator[Ledger | None]:
     """Open the ledger for reading only; None before the first run. Leaves no trace.
 
-    Raises LedgerError where a run would refuse the ledger: what it does not know would be told as if it had not been.
+    Of a ledger that an earlier version wrote, a copy in memory is brought up to date and read. Raises LedgerError where a run
+    would refuse the ledger: what it does not know would be told as if it had not been.
     """
     seen = read_witness(_witness_file(config))
     _refuse(_lost(config, seen))
     if not _present(config.ledger_file):
         yield None
         return
-    with _connected(config, "read") as connection:
+    with _connected(config, "read") as file, _up_to_date(file) as connection:
         with connection.begin():
-            if version(connection) != len(MIGRATIONS):
-                raise LedgerError(f"{config.ledger_file} is of another version", "the next `campaign run` brings it up to date")
             row = _campaign_row(connection, config)
         _refuse(_disagreement(config, row, seen) if row else "")
         yield Ledger(connection, config.name, str(config.ledger_file)) if row else None
+
+
+def is_older(config: Config) -> bool:
+    """Whether the ledger was written by an earlier version of this program. Raises LedgerError where it cannot be used."""
+    with _connected(config, "read") as connection, connection.begin():
+        return version(connection) < len(MIGRATIONS)
 
 
 def witness_of(config: Config, ledger: Ledger) -> None:
@@ -91,26 +97,45 @@ def examine(config: Config, now: datetime) -> str:
         return str(error)
     if not _present(config.ledger_file):
         return _lost(config, seen)
-    with _connected(config, "write") as connection, connection.begin():
-        row = _campaign_row(connection, config) if version(connection) else None
+    with _connected(config, "read") as file, _up_to_date(file) as connection, connection.begin():
+        row = _campaign_row(connection, config)
         if row is None:
             return f"{config.ledger_file} holds nothing of this campaign"
         return _disagreement(config, row, seen) or amiss(last_run(connection, config.name), now)
 
 
+def look(config: Config) -> tuple[Figures | None, Witness | None]:
+    """How far the ledger and its witness have got, as far as either can be read. Changes nothing."""
+    try:
+        seen = read_witness(_witness_file(config))
+    except LedgerError:
+        seen = None
+    return _figures(config), seen
+
+
+def _figures(config: Config) -> Figures | None:
+    if not _present(config.ledger_file):
+        return None
+    with _connected(config, "read") as file, _up_to_date(file) as connection, connection.begin():
+        row = _campaign_row(connection, config)
+        return figures(connection, config.name, row.generation) if row else None
+
+
 def adopt(config: Config, now: datetime) -> None:
     """Accept what is there as this campaign's ledger, or begin anew where nothing is; and accept the clock.
 
-    The next night needs an approval again.
+    What was wrong is put on record. The next night needs an approval again.
     """
+    found = examine(config, now)
     if not _present(config.ledger_file):
-        _witness_file(config).unlink(missing_ok=True)
-        return
+        place.check(config.ledger_file)
+        place.make(config.ledger_file)
     with _connected(config, "write") as connection, connection.begin():
         upgrade(connection)
         row = _campaign_row(connection, config) or _create(connection, config)
         connection.execute(campaigns.update().where(campaigns.c.campaign == config.name).values(passed_at=None))
         corrected(connection, config.name, now)
+        connection.execute(adoptions.insert().values(campaign=config.name, at=now, found=found))
     _write_witness(config, row, row.generation)
 
 
@@ -187,6 +212,7 @@ def _create(connection: Connection, config: Config) -> Row[tuple[object, ...]]:
 def _connected(config: Config, access: _Access) -> Iterator[Connection]:
     """One connection for one process, checked for damage; database errors become LedgerError."""
     path = config.ledger_file
+    place.refuse_link(path)
     engine = _engine(path, access)
     try:
         with engine.connect() as connection:
@@ -198,6 +224,27 @@ def _connected(config: Config, access: _Access) -> Iterator[Connection]:
         raise LedgerError(f"{path} cannot be used: {cause}", advice) from error
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _up_to_date(file: Connection) -> Iterator[Connection]:
+    """The connection itself, or one to an upgraded copy in memory where the file is of an earlier version."""
+    with file.begin():
+        older = version(file) < len(MIGRATIONS)
+    with _copied(file) if older else nullcontext(file) as connection:
+        with connection.begin():
+            upgrade(connection)  # refuses a newer one
+        yield connection
+
+
+@contextmanager
+def _copied(file: Connection) -> Iterator[Connection]:
+    """A connection to a copy in memory, which vanishes with it."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with closing(copy):
+        cast("sqlite3.Connection", file.connection.dbapi_connection).backup(copy)
+        with create_engine("sqlite://", poolclass=StaticPool, creator=lambda: copy).connect() as connection:
+            yield connection
 
 
 def _check(connection: Connection, path: Path) -> None:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from campaign.errors import LedgerError
+from campaign.files import open_to_all
 
 _ROOM = 1 << 20  # bytes: more than a night of ten thousand messages writes at once
 
@@ -25,14 +26,18 @@ def make(path: Path) -> None:
 def check(path: Path) -> None:
     """Raise LedgerError where others could read the ledger or put another in its place, or where the disk is full."""
     folder = path.parent
-    mode = folder.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+    if open_to_all(folder):
         raise LedgerError(f"{folder} can be written by everybody, who could replace the ledger", f"chmod o-w {folder}")
-    if path.is_symlink():
-        raise LedgerError(f"{path} is a symbolic link", "name the file itself in [ledger] url")
+    refuse_link(path)
     if path.exists():
         _refuse_if_open(path)
-    _make_sure_of_room(folder)
+    make_sure_of_room(folder)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise LedgerError for a symbolic link: whoever made it chose what is read and written here."""
+    if path.is_symlink():
+        raise LedgerError(f"{path} is a symbolic link", "put the file itself in its place")
 
 
 def _refuse_if_open(path: Path) -> None:
@@ -41,7 +46,8 @@ def _refuse_if_open(path: Path) -> None:
         raise LedgerError(f"{path} can be read by everybody (mode {stat.S_IMODE(about.st_mode):04o})", f"chmod 600 {path}")
 
 
-def _make_sure_of_room(folder: Path) -> None:
+def make_sure_of_room(folder: Path) -> None:
+    """Write to a folder what has no name and vanishes by itself. Raises LedgerError where that fails."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_ROOM))
@@ -49,4 +55,5 @@ def _make_sure_of_room(folder: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         advice = "make room, or check who owns the folder; nobody was asked or mailed"
-        raise LedgerError(f"{folder} has no room for a night: {error.strerror}", advice) from error
+        what = f"{folder} cannot be written to, or has no room for a night: {error.strerror}"
+        raise LedgerError(what, advice) from error

@@ -1,5 +1,6 @@
 """What the ledger tells of what happened: events, news, nights that passed, messages and what came back of them."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,25 @@ class Event:
     at: datetime
     what: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it was noted; one that was killed, or is under way, has not ended and has no exit code."""
+
+    started: datetime
+    finished: datetime | None
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far a ledger has got."""
+
+    generation: int
+    last_run: Run | None
+    users: int
+    messages: int  # that went out, or may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +93,21 @@ class Bounce:
 def named(slot: Any) -> str:  # noqa: ANN401  # a Slot, a Letter, or a row with their columns
     """The message of a slot, as the user's history tells it."""
     return f"{f'message {slot.step}' if slot.step != ESCALATION else 'message to the manager'}, {slot.message_id}"
+
+
+_NAMED = re.compile(r"message (?:to the manager|(?P<step>\d+)), (?P<message_id><[^>]*>): (?P<said>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an event tells of a message: which one, and the relay's words or an operator's."""
+
+    step: int
+    message_id: str
+    said: str
+
+
+def told_of(detail: str) -> Told | None:
+    """What the detail of an event about a message says, as `named` began it; None for any other event."""
+    match = _NAMED.fullmatch(detail)
+    return Told(int(match["step"] or ESCALATION), match["message_id"], match["said"]) if match else None

@@ -77,6 +77,7 @@ users = Table(
     Column("action", String, nullable=False, default=""),
     Column("reason", String, nullable=False, default=""),
     Column("forgotten_at", Instant),  # by order: neither asked nor mailed since, nor named here
+    Column("left_at", Instant),  # when the roster was first read without this user; empty while it shows the user
 )
 
 # One row a message that was ever intended. The primary key is the promise: one slot, one message.
@@ -123,6 +124,16 @@ runs = Table(
     Column("counts", Text, nullable=False, default="{}"),
 )
 
+# What `campaign adopt` accepted, and when: from then on messages may be missing here.
+adoptions = Table(
+    "adoptions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("campaign", String, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("found", Text, nullable=False),
+)
+
 # The rejected rows of the last roster, so that only new ones raise the alarm. Hashes: the rows are not ours to keep.
 rejects = Table(
     "rejects",
@@ -145,13 +156,29 @@ def _add_masks(connection: Connection) -> None:
             connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} VARCHAR"))
 
 
+def _add_leaving_and_adoptions(connection: Connection) -> None:
+    """The column `users.left_at` and the table `adoptions`, unless they were just made."""
+    if users.c.left_at.name not in {column["name"] for column in inspect(connection).get_columns(users.name)}:
+        connection.execute(text("ALTER TABLE users ADD COLUMN left_at VARCHAR"))
+    adoptions.create(connection, checkfirst=True)
+
+
 # Each brings a ledger one version up; never changed once released.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all, _add_bounced, _add_masks)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    metadata.create_all,
+    _add_bounced,
+    _add_masks,
+    _add_leaving_and_adoptions,
+)
 
 
 def upgrade(connection: Connection) -> None:
-    """Create or upgrade all tables inside the caller's transaction. Raises LedgerError for a newer ledger."""
+    """Create or upgrade all tables inside the caller's transaction. Raises LedgerError for a newer one, or none."""
     present = version(connection)
+    if not present and inspect(connection).get_table_names():
+        raise LedgerError(
+            "the ledger's file is a database of something else", "let [ledger] url name a file of the campaign's own"
+        )
     if present > len(MIGRATIONS):
         raise LedgerError(f"the ledger has version {present}, newer than this program knows", "install the newer program")
     for migrate in MIGRATIONS[present:]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from campaign.errors import LedgerError
 from campaign.files import replaced
+from campaign.ledger.place import refuse_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Witness:
 
 def read_witness(path: Path) -> Witness | None:
     """The witness at `path`, None if there is none. Raises LedgerError for one that cannot be read."""
+    refuse_link(path)
     try:
         return Witness(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

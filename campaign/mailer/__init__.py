@@ -6,7 +6,6 @@ import time
 from types import TracebackType
 from typing import Self
 
-from campaign.bounded import words
 from campaign.errors import ConfigError, RelayUnreachable
 from campaign.mailer.conversation import Phase, refused
 from campaign.mailer.parameters import mail_parameters, rcpt_parameters
@@ -18,7 +17,6 @@ from campaign.model import Delivery, Outcome, printable
 __all__ = ["Mailer", "Route", "TokenSource"]
 
 _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f]+@[^\s<>@\x00-\x20\x7f]+")
-_BACK_OFF = (1.0, 5.0)  # seconds before the second and the third attempt to connect
 _FRESH = 1.0  # seconds of silence after which the connection is tried before it is relied on
 
 
@@ -36,7 +34,7 @@ class Mailer:
         *,
         recycle_after: int = 50,
         idle: float = 60,
-        back_off: tuple[float, ...] = _BACK_OFF,
+        back_off: tuple[float, ...] = (),
         stop: threading.Event | None = None,
     ) -> None:
         if not (_ADDRESS.fullmatch(envelope_from) and envelope_from.isascii()):
@@ -125,7 +123,7 @@ class Mailer:
             if pause is None or self._stop.wait(pause):
                 break
         raise RelayUnreachable(
-            f"{self._route} cannot be reached: {words(failure)} (at {connection.phase})",
+            f"{self._route} cannot be reached: {connection.fault(failure)} (at {connection.phase})",
             "check [mail] host, port and security, and the network; the next run tries again",
         ) from failure
 
@@ -146,7 +144,7 @@ class Mailer:
                 self._connection, self._sent, self._used = connection, self._sent + 1, time.monotonic()
         except OSError as error:
             outcome = Outcome.UNKNOWN if connection.phase is Phase.DOT else Outcome.DEFERRED
-            return Delivery(outcome, f"no readable answer to {connection.phase}: {words(error)}")
+            return Delivery(outcome, f"no readable answer to {connection.phase}: {connection.fault(error)}")
         finally:
             if self._connection is None:
                 connection.close()

@@ -8,11 +8,13 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
+from campaign.bounded import words
 from campaign.errors import DomainRefused, RelayRefused
 from campaign.mailer.replies import DONE, REFUSED, Reply
 from campaign.mailer.route import Route
 from campaign.model import printable
 
+_TELLING = 8  # characters at the beginning of a secret that are too many to be shown
 _LINE = re.compile(rb"([1-5][0-9]{2})(?:([ -])(.*?))?\r?\n", re.DOTALL)
 
 
@@ -113,10 +115,15 @@ class Conversation(smtplib.SMTP):
         return int(codes.pop()), b"\n".join(lines)
 
     def without_secrets(self, said: bytes) -> bytes:
-        """What a relay said, which may have repeated what it was sent, as it may be shown."""
+        """What a relay said, which may have repeated what it was sent, whole or cut short, as it may be shown."""
         for secret in self.secrets:
-            said = said.replace(secret, b"***")
+            for length in range(len(secret), min(_TELLING, len(secret)) - 1, -1):
+                said = said.replace(secret[:length], b"***")
         return said
+
+    def fault(self, error: Exception) -> str:
+        """What went wrong, in words that may be shown: an error may quote what was being sent."""
+        return self.without_secrets(words(error).encode(errors="backslashreplace")).decode()
 
     def _line(self) -> bytes:
         while b"\n" not in self.unread:

@@ -2,7 +2,6 @@
 
 import base64
 
-from campaign.bounded import words
 from campaign.errors import RelayRefused, RelayUnreachable
 from campaign.mailer.conversation import Conversation, Phase, refused
 from campaign.mailer.replies import LATER, Reply
@@ -33,7 +32,7 @@ def _sign_in_by_password(talk: Conversation) -> None:
     try:
         reply = _answer_with_password(talk, username, password)
     except OSError as error:
-        raise _lost(talk, words(error)) from error
+        raise _lost(talk, talk.fault(error)) from error
     if reply.code == _CLOSING and not reply.limits_us:
         raise _lost(talk, str(reply))
     _take(talk, reply)
@@ -73,7 +72,7 @@ def _hear_why(talk: Conversation, challenge: Reply) -> None:
     try:
         reply = talk.answer("")
     except OSError as error:
-        raise _token_refused(talk, Reply(_CHALLENGE, said), f"then the connection was lost: {words(error)}") from error
+        raise _token_refused(talk, Reply(_CHALLENGE, said), f"then the connection was lost: {talk.fault(error)}") from error
     if reply.code != _SIGNED_IN:
         raise _token_refused(talk, reply, said)
 

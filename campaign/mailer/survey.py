@@ -137,7 +137,7 @@ class Survey:
         try:
             yield
         except (OSError, UnicodeError) as error:
-            raise RelayUnreachable(f"{self._route}: {words(error)} (at {self._relay.phase})", advice) from error
+            raise RelayUnreachable(f"{self._route}: {self._relay.fault(error)} (at {self._relay.phase})", advice) from error
 
     def _distrust(self, error: ssl.SSLCertVerificationError) -> RelayUnreachable:
         """What is wrong with the certificate, and what to do about it."""

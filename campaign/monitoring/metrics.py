@@ -27,7 +27,11 @@ class _Family(NamedTuple):
 
 
 def write(path: Path, ended: Ended) -> None:
-    """Replace the file by the figures of this run. Raises OSError; then it is as it was."""
+    """Replace the file by the figures of this run. Raises OSError; then it is as it was.
+
+    The folder must be there: one that was made here would be closed to those who come for the figures.
+    """
+    path.parent.stat()
     text = render(ended, _last_success(path, ended.config.name))
     with replaced(path, _MODE) as draft:
         draft.write_text(text, encoding="utf-8")
@@ -90,7 +94,7 @@ def _escaped(value: str) -> str:
 
 def _last_success(path: Path, campaign: str) -> float | None:
     """When a run last succeeded, from the file that is to be replaced: a run that fails must not wipe it out."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # what is no number was not written here
         if path.is_file():
             text = path.read_text(encoding="utf-8", errors="replace")
             found = re.search(rf"^{re.escape(_SUCCESS + _labels(campaign))} ([0-9.]+)$", text, re.MULTILINE)

@@ -10,16 +10,19 @@ PATIENCE = 4.5  # seconds for a ping, whole: a run has two
 _EXCHANGE = 4.0  # of these, for connection, request and answer
 
 
-def send(url: str, end: str, seconds: float | None = None) -> str:
+def send(url: str, end: str) -> str:
     """GET `url`/`end`, with no body and nothing about the run; "" if it arrived, else why not, without a word of the URL.
 
-    Returns within `seconds`, by default PATIENCE, also where a name server is silent: nothing bounds a look-up from within,
+    Returns within PATIENCE, also where a name server is silent: nothing bounds a look-up from within,
     so it is left behind in a thread that no one waits for. Never raises.
     """
     said: list[str] = []
     thread = threading.Thread(target=lambda: said.append(_why_not(_at(url, end))), daemon=True)
-    thread.start()
-    thread.join(PATIENCE if seconds is None else seconds)
+    try:
+        thread.start()
+    except RuntimeError:  # TasksMax or a limit on processes
+        return "no thread could be started"
+    thread.join(PATIENCE)
     return said[0] if said else "timed out"
 
 

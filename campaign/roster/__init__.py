@@ -20,11 +20,12 @@ def read(path: Path, *, encoding: str = "", max_rows: int = 1_000_000, columns: 
     A byte order mark decides the encoding, then UTF-8 if the file is that, then `encoding`. `columns` maps our column
     names to the file's own headers where those are not recognised by themselves.
     Raises RosterError for a file that cannot be trusted as a whole: unreadable, undecodable, without the columns that are
-    needed, broken in its structure (a row of more or fewer fields than the header), longer than `max_rows`, or without rows.
+    needed, broken in its structure (a row of more or fewer fields than the header), longer than `max_rows` or far too large
+    for them, or without rows.
     """
     chosen = dict(columns or {})
     rows: list[Row] = []
-    with _undisturbed(), decoded(path, encoding) as text:
+    with _undisturbed(), decoded(path, encoding, max_rows) as text:
         records = records_of(text, path, chosen)
         layout = layout_of(next(records)[1], chosen, path)
         for chunk in chunks(records, len(layout.header), max_rows, path):

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,8 @@ BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.
 DELIMITERS = ",;\t"
 BLOCK = 1 << 16  # bytes
 LINE = 1 << 20  # characters; the csv module stops a field at 131,072
+ROW = 512  # bytes; in a whole file, rows are not longer than that on average
+SMALL = 100_000_000  # bytes; so much may be read whatever the number of rows
 CHUNK = 50_000  # cells checked at a time, so that memory does not grow with the file
 CSV_FAULTS = {
     "unexpected end of data": "a quoted field begins here or below and is never closed",
@@ -30,10 +33,11 @@ Record = tuple[int, list[str]]  # (line where it begins, cells)
 
 
 @contextmanager
-def decoded(path: Path, encoding: str) -> Iterator[io.TextIOWrapper]:
+def decoded(path: Path, encoding: str, max_rows: int) -> Iterator[io.TextIOWrapper]:
     """Open the file as text whose lines end at a line feed alone. What cannot be read or decoded becomes a RosterError."""
     try:
         with path.open("rb") as file:
+            _refuse_if_huge(path, os.fstat(file.fileno()).st_size, max_rows)
             codec = _codec(file, encoding)
             start = file.tell()
             with io.TextIOWrapper(file, codec, newline="\n") as text:
@@ -44,6 +48,13 @@ def decoded(path: Path, encoding: str) -> Iterator[io.TextIOWrapper]:
                     raise _undecodable(f"{path}:{_bad_line(file, codec)}", codec) from error
     except OSError as error:
         raise RosterError(f"{path} cannot be read: {error.strerror}", "see [roster] file in campaign.toml") from error
+
+
+def _refuse_if_huge(path: Path, size: int, max_rows: int) -> None:
+    """A file far larger than its rows may be is not even looked into: counting them would take minutes."""
+    if size > max(SMALL, ROW * max_rows):
+        what = f"{path}: a file of {size / 1_000_000:,.0f} MB, too large for {max_rows:,} rows"
+        raise RosterError(what, "is this the roster? if that is meant: [roster] max_rows")
 
 
 def _codec(file: BinaryIO, encoding: str) -> str:
