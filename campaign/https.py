@@ -35,7 +35,7 @@ _FAULTS: tuple[tuple[type[BaseException], str], ...] = (
     (IncompleteRead, "answer cut off"),
     (HTTPException, "answer is not HTTP"),
     (ssl.SSLError, "TLS failed"),
-    (socket.gaierror, "host name not found"),
+    (socket.gaierror, "host name not found, or no name server answers"),
     (UnicodeError, "host name is not valid"),
     (ConnectionRefusedError, "connection refused"),
     (OSError, "connection broken"),

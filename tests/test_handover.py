@@ -157,9 +157,6 @@ def test_a_relay_that_takes_nothing_for_certain_is_left_alone_after_three(world:
     assert 3 <= world.relay.messages <= 3 + 3  # what was on its way already
 
 
-# --- the message to the manager
-
-
 @pytest.mark.parametrize(("people", "code"), [(2, ExitCode.DONE), (3, ExitCode.REFUSED)])
 def test_three_deferred_in_a_row_are_the_relays_doing_also_at_the_end(tmp_path: Path, people: int, code: ExitCode) -> None:
     with World(tmp_path) as world:
@@ -169,6 +166,9 @@ def test_three_deferred_in_a_row_are_the_relays_doing_also_at_the_end(tmp_path: 
 
     assert night.exit_code == code
     assert [delivery.outcome for delivery in night.deliveries] == [Outcome.DEFERRED] * people
+
+
+# --- the message to the manager
 
 
 @dataclass(frozen=True, slots=True)

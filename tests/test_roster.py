@@ -2,6 +2,7 @@ import codecs
 import csv
 import gc
 import io
+import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -250,6 +251,13 @@ def test_a_file_without_header_is_refused(content: str | bytes) -> None:
 @pytest.mark.parametrize("content", [HEADER, HEADER.strip(), HEADER + "\n,,\n"])
 def test_a_header_alone_is_refused(content: str) -> None:
     assert message(content) == "roster.csv: the roster has no rows"
+
+
+def test_a_roster_that_is_no_file_is_refused_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "roster.csv")
+
+    with pytest.raises(RosterError, match="not a plain file"):
+        roster.read(tmp_path / "roster.csv")
 
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:

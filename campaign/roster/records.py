@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -36,8 +37,8 @@ Record = tuple[int, list[str]]  # (line where it begins, cells)
 def decoded(path: Path, encoding: str, max_rows: int) -> Iterator[io.TextIOWrapper]:
     """Open the file as text whose lines end at a line feed alone. What cannot be read or decoded becomes a RosterError."""
     try:
-        with path.open("rb") as file:
-            _refuse_if_huge(path, os.fstat(file.fileno()).st_size, max_rows)
+        with open(path, "rb", opener=_at_once) as file:  # Path.open takes no opener
+            _refuse_if_unfit(path, os.fstat(file.fileno()), max_rows)
             codec = _codec(file, encoding)
             start = file.tell()
             with io.TextIOWrapper(file, codec, newline="\n") as text:
@@ -50,10 +51,17 @@ def decoded(path: Path, encoding: str, max_rows: int) -> Iterator[io.TextIOWrapp
         raise RosterError(f"{path} cannot be read: {error.strerror}", "see [roster] file in campaign.toml") from error
 
 
-def _refuse_if_huge(path: Path, size: int, max_rows: int) -> None:
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: a FIFO would hang until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _refuse_if_unfit(path: Path, about: os.stat_result, max_rows: int) -> None:
     """A file far larger than its rows may be is not even looked into: counting them would take minutes."""
-    if size > max(SMALL, ROW * max_rows):
-        what = f"{path}: a file of {size / 1_000_000:,.0f} MB, too large for {max_rows:,} rows"
+    if not stat.S_ISREG(about.st_mode):
+        raise RosterError(f"{path} is not a plain file", "see [roster] file in campaign.toml")
+    if about.st_size > max(SMALL, ROW * max_rows):
+        what = f"{path}: a file of {about.st_size / 1_000_000:,.0f} MB, too large for {max_rows:,} rows"
         raise RosterError(what, "is this the roster? if that is meant: [roster] max_rows")
 
 
