@@ -71,7 +71,7 @@ def _errors(night: Night, guards: Guards) -> Iterable[Trip]:
 
 def _first(night: Night) -> Iterable[Trip]:
     if night.passed_at is None:
-        seen = f"no night of this campaign has mailed yet; this one would send {night.planned}"
+        seen = f"no night of this campaign has mailed yet, or none since campaign adopt; this one would send {night.planned}"
         yield Trip(
             "first_run", seen, "Look at the plan, and at one message (campaign preview), before the first mail", liftable=True
         )

@@ -165,7 +165,10 @@ def test_the_first_night_asks_for_an_approval_and_prints_the_command(world: Worl
 
     assert (done.exit_code, done.stdout) == (4, "")
     assert "test: 3 users: 3 not_approved\n" in done.stderr
-    assert "guard first_run: no night of this campaign has mailed yet; this one would send 3" in done.stderr
+    assert (
+        "guard first_run: no night of this campaign has mailed yet, or none since campaign adopt; this one would send 3"
+        in done.stderr
+    )
     assert "campaign run --approve 3" in done.stderr
     assert world.mailed() == []
 

@@ -191,7 +191,7 @@ def test_each_guard_tells_what_it_saw_in_figures() -> None:
     unfit = [Finding(CANARY, Status.CONSENT_REQUIRED), Finding(user_id(7), Status.UNKNOWN)]
 
     assert seen(findings=[*silent, *fine]) == "20 of 100 users got no usable answer (16 times timed out); 10 would pass"
-    assert seen(passed_at=None) == "no night of this campaign has mailed yet; this one would send 5"
+    assert seen(passed_at=None) == "no night of this campaign has mailed yet, or none since campaign adopt; this one would send 5"
     assert seen(standings=[lacking(n, NOW) for n in range(40)]) == (
         "40 of 40 users newly lack consent since the last night that mailed (2026-11-22); 25 would pass"
     )
