@@ -380,7 +380,7 @@ class Judge:
         late = []
         for name in people.values():
             got = [arrival for arrival in self.remembered if arrival.person == name]
-            left = self.terms.remind[len(got) - 1 :] if got else (0,)
+            left = self.terms.remind[got[-1].step - 1 :] if got else (0,)  # a refused message has used up its slot, too
             since = got[-1].at if got else datetime.min.replace(tzinfo=UTC)
             if left and now >= since + left[0] * DAY:
                 late.append(f"{name}: {len(got)} messages, the last at {since}")

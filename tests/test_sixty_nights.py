@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from campaign.sandbox import DROPPED, json_answer
+from campaign.sandbox import DROPPED, CannedAnswer, json_answer
 from tests.calendar_nights import DAY, Job, Judge, Machine, Run, Terms, report_is_whole
 from tests.world import CLIENT_ID, user_id
 
@@ -57,6 +58,7 @@ JOIN = {
     "03-22": (42,),
     "03-24": (43,),
     "04-06": (44, 45, 46),
+    "04-12": (50,),
     "04-14": (47,),
     "04-19": (49,),
 }
@@ -99,9 +101,9 @@ def relay_is_slow(story: "Story") -> Iterator[None]:
 
 
 @contextmanager
-def everybody_lacks_consent(story: "Story") -> Iterator[None]:
+def everybody_is_answered(answer: CannedAnswer, story: "Story") -> Iterator[None]:
     faults = story.machine.accounts.faults
-    faults.answer_all = LACKING
+    faults.answer_all = answer
     yield
     faults.answer_all = None
 
@@ -112,14 +114,6 @@ def all_but_the_canary_lack_consent(story: "Story") -> Iterator[None]:
     faults.answers = {user_id(number): LACKING for number in story.machine.people}
     yield
     faults.answers = {}
-
-
-@contextmanager
-def docusign_is_down(story: "Story") -> Iterator[None]:
-    faults = story.machine.accounts.faults
-    faults.answer_all = DROPPED
-    yield
-    faults.answer_all = None
 
 
 @contextmanager
@@ -156,11 +150,11 @@ ALMANAC = {
     "03-04": Event("the relay defers everybody", 5, "deferred 3 messages in a row", relay_defers_everybody),
     "03-09 09:15": Event("killed after the second message", -9, during=relay_is_slow, kill_after=2),
     "03-09 12:45": Event("after the kill", 3, "new: .* may or may not have arrived"),
-    "03-11": Event("Docusign: all lack consent", 4, "guard canary", everybody_lacks_consent),
+    "03-11": Event("Docusign: all lack consent", 4, "guard canary", partial(everybody_is_answered, LACKING)),
     "03-12": Event("Docusign: all but the canary lack it", 4, "guard regressions", all_but_the_canary_lack_consent),
     "03-14": Event("summer time in New York"),
     "03-22": Event("after a week without the machine"),
-    "03-24": Event("Docusign is down", 5, "no usable answer", docusign_is_down),
+    "03-24": Event("Docusign is down", 5, "no usable answer", partial(everybody_is_answered, DROPPED)),
     "03-26": Event("Good Friday"),
     "03-28": Event("summer time in Berlin"),
     "03-29": Event("Easter Monday"),
@@ -176,6 +170,10 @@ BY_HAND = {"02-23 08:30": APPROVED, "04-12 08:40": "adopt --yes", "04-12 10:00":
 COPIED, RESTORED_ON = "04-05", "04-08"
 
 
+def _luck(of_what: str) -> Random:
+    return Random(f"{of_what} 63")  # noqa: S311  # luck, not secrecy
+
+
 # --- the story
 
 
@@ -186,7 +184,6 @@ class Story:
     machine: Machine
     job: Job
     judge: Judge = field(default_factory=lambda: Judge(TERMS))
-    chance: Random = field(default_factory=lambda: Random(63))  # noqa: S311  # luck, not secrecy
     errors: str = ""  # of the last process
     report: bytes = b""  # the last that was written
     copied: datetime | None = None
@@ -225,7 +222,7 @@ class Story:
         if moved := MOVES.get(day):
             people[moved] = (name(moved), f"new.{email(moved)}")
         for _ in range(REVOKE.get(day, 0)):
-            self.machine.revoke(self.chance.choice([number for number in people if self._has_consented(number)]))
+            self.machine.revoke(_luck(day).choice([number for number in people if self._has_consented(number)]))
         if day == RESTORED_ON:
             shutil.copyfile(self._copy, self._ledger)
             assert self.copied
@@ -235,9 +232,9 @@ class Story:
         return bool(self.machine.accounts.consented(user_id(number), CLIENT_ID))
 
     def _answer_mail(self, run: Run) -> None:
-        """A third of those who were written to accept before the next run."""
+        """A third of those who were written to accept before the next run; who does, does not depend on their order."""
         for arrival in run.arrivals:
-            if self.chance.random() < 0.3:
+            if _luck(f"{arrival.person} {arrival.step}").random() < 0.3:
                 self.machine.consent(self.judge.names[arrival.person])
 
     # processes

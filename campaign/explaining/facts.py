@@ -33,18 +33,23 @@ class Facts:
     @property
     def next_action(self) -> str:
         """What the plan has next: "invite", "remind" or nothing more."""
-        return "" if self._is_out else plan.upcoming(self.standing, self.config.policy)[0]
+        return self._upcoming[0]
 
     @property
     def due(self) -> datetime | None:
         """When the next message is due, the pause of the address included; None where there is none."""
-        due = None if self._is_out else plan.upcoming(self.standing, self.config.policy)[1]
+        due = self._upcoming[1]
         return max(due, self.pause_ends or due) if due else None
 
     @property
     def pause_ends(self) -> datetime | None:
         """Until when the address is left alone after the last message to it."""
         return self.mailed[0] + plan.spacing(self.config.policy) if self.mailed else None
+
+    @property
+    def _upcoming(self) -> tuple[str, datetime | None]:
+        """What the plan has next, and when by itself; nothing for a user who is out."""
+        return ("", None) if self._is_out else plan.upcoming(self.standing, self.config.policy)
 
     @property
     def _is_out(self) -> bool:
