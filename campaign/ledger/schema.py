@@ -18,6 +18,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.schema import CreateColumn
 from sqlalchemy.types import TypeDecorator
 
 from campaign.errors import LedgerError
@@ -143,27 +144,33 @@ rejects = Table(
 )
 
 
+def add_column(connection: Connection, column: Column[Any]) -> None:
+    """Give its table a column that earlier versions did not have, on any database, unless the table was just made with it.
+
+    One that may not be NULL needs a `server_default`, for the rows that are there.
+    """
+    if column.name not in {present["name"] for present in inspect(connection).get_columns(column.table.name)}:
+        definition = CreateColumn(column).compile(dialect=connection.dialect)
+        connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}"))
+
+
 def _add_bounced(connection: Connection) -> None:
-    """The column `slots.bounced`, unless the table was just made with it."""
-    if slots.c.bounced.name not in {column["name"] for column in inspect(connection).get_columns(slots.name)}:
-        connection.execute(text("ALTER TABLE slots ADD COLUMN bounced TEXT NOT NULL DEFAULT ''"))
+    add_column(connection, slots.c.bounced)
 
 
 def _add_masks(connection: Connection) -> None:
-    """The columns `campaigns.mask_key` and `users.forgotten_at`, unless the tables were just made with them."""
-    for column in (campaigns.c.mask_key, users.c.forgotten_at):
-        if column.name not in {present["name"] for present in inspect(connection).get_columns(column.table.name)}:
-            connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} VARCHAR"))
+    add_column(connection, campaigns.c.mask_key)
+    add_column(connection, users.c.forgotten_at)
 
 
 def _add_leaving_and_adoptions(connection: Connection) -> None:
-    """The column `users.left_at` and the table `adoptions`, unless they were just made."""
-    if users.c.left_at.name not in {column["name"] for column in inspect(connection).get_columns(users.name)}:
-        connection.execute(text("ALTER TABLE users ADD COLUMN left_at VARCHAR"))
+    add_column(connection, users.c.left_at)
     adoptions.create(connection, checkfirst=True)
 
 
-# Each brings a ledger one version up; never changed once released.
+# Each brings a ledger one version up; never changed once released. They run on every database that a ledger can lie in, and
+# also right after the first of them has made all tables as they are now: so columns come by `add_column`, tables by
+# `create(connection, checkfirst=True)`.
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     metadata.create_all,
     _add_bounced,
