@@ -19,9 +19,8 @@ import openpyxl
 import pytest
 import python_calamine
 
-from campaign import report
 from campaign.model import Reject, Roster, Standing, Status, User
-from campaign.report import Row, rows, write
+from campaign.report import Row, as_xlsx, rows, write
 
 AT = datetime(2026, 11, 23, 19, 12, tzinfo=UTC)
 ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
@@ -285,7 +284,7 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_on_one_sheet_continues_on_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_ROWS_A_SHEET", 10)
+    monkeypatch.setattr(as_xlsx, "_ROWS_A_SHEET", 10)
     _, book, _ = write_all(tmp_path, *(row(line=line) for line in range(2, 23)))
 
     sheets = openpyxl.load_workbook(book)
