@@ -26,7 +26,8 @@ from campaign.model import stamp
 
 if TYPE_CHECKING:
     from campaign.config import Config
-    from campaign.given import Means, Progress
+    from campaign.given import Means
+    from campaign.showing.page import Page
     from campaign.stopping import Stop
 
 app = typer.Typer(
@@ -106,7 +107,7 @@ def demo(
     _require_sandbox()
     from campaign.sandbox.demo import tell_story
 
-    tell_story(directory, users, _now, typer.echo, program=_program())
+    tell_story(directory, users, _now, _show, program=_program())
 
 
 @app.command()
@@ -139,15 +140,15 @@ def doctor(
     One line each, with the remedy. Changes nothing. Ends with the exit code of the night; 0 if it would run, given the
     approval that it may need.
     """
-    from campaign import showing
     from campaign.doctor import examine, exit_code
+    from campaign.showing import nights
 
     settings = _load(config)
     checks = []
     for check in examine(settings, _means(), mail_to=mail_to):
         checks.append(check)
         if not as_json:
-            typer.echo(showing.check(check))
+            _show(nights.check(check))
     if as_json:
         _print_json({"checks": [asdict(check) for check in checks], "exit_code": exit_code(checks)})
     raise typer.Exit(exit_code(checks))
@@ -161,15 +162,18 @@ def plan(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Probe and decide as `run` does; mail nobody and write nothing but the plan."""
-    from campaign import nightly, showing
+    from campaign import nightly
+    from campaign.showing import nights
+    from campaign.showing.plan_file import write_plan
+    from campaign.showing.progress import progress as watched
 
     settings = _load(config)
-    with showing.progress(quiet=quiet or as_json) as watch:
-        night = nightly.plan_only(settings, _means(watch))
+    with watched(quiet=quiet or as_json) as (progress, waiting):
+        night = nightly.plan_only(settings, replace(_means(), progress=progress, waiting=waiting))
     if out:
         with _writing(out):
-            showing.write_plan(night, out)
-    _print_json(night.as_json()) if as_json else typer.echo(showing.plan(night))
+            write_plan(night, out)
+    _print_json(night.as_json()) if as_json else _show(nights.plan(night))
     _end(night.problems, night.attention, night.exit_code)
 
 
@@ -185,19 +189,21 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run one night: probe, plan, mail, report. Prints nothing when nothing happened that a person must know."""
-    from campaign import monitoring, nightly, showing
+    from campaign import monitoring, nightly
+    from campaign.showing import nights
+    from campaign.showing.progress import progress as watched
 
     settings, means = _load(config), _means()
     with monitoring.watching(settings, means.clock, _say, verbose=verbose) as watch:
-        with showing.progress(quiet=quiet or as_json) as bars:
-            means = replace(means, progress=bars, settled=watch.settled)
+        with watched(quiet=quiet or as_json) as (progress, waiting):
+            means = replace(means, progress=progress, waiting=waiting, settled=watch.settled)
             night = watch.night = nightly.run(settings, means, approve, run_id=watch.run_id)
         if as_json:
             _print_json(night.as_json())
         elif verbose or (sys.stdout.isatty() and not quiet):
-            typer.echo(showing.night(night))
+            _show(nights.night(night))
         elif night.exit_code:
-            typer.echo(showing.one_line(night), err=True)
+            typer.echo(nights.one_line(night), err=True)
         _end(night.problems, night.attention, night.exit_code)
 
 
@@ -218,7 +224,7 @@ def explain(user: UserArgument, config: ConfigFile = DEFAULT, as_json: Json = Fa
 
     settings = _load(config)
     story = explaining.explain(settings, user, _now())
-    _print_json(story.as_json()) if as_json else typer.echo(story.as_text())
+    _print_json(story.as_json()) if as_json else _show(story.as_page())
 
 
 @app.command()
@@ -407,10 +413,10 @@ def _require_sandbox() -> None:
         raise UsageError(f"the sandbox needs {' and '.join(missing)}", "install it with: pip install 'campaign[demo]'")
 
 
-def _means(watch: "Progress | None" = None) -> "Means":
-    from campaign.given import Means, unwatched
+def _means() -> "Means":
+    from campaign.given import Means
 
-    return Means(_now, _stop_on_signals(), os.environ, watch or unwatched)
+    return Means(_now, _stop_on_signals(), os.environ)
 
 
 def _stop_on_signals() -> "Stop":
@@ -434,6 +440,18 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", "choose a place that you may write to") from error
+
+
+def _show(page: "Page") -> None:
+    """Print a page: as tables where somebody watches, as plain lines elsewhere."""
+    if sys.stdout.isatty():
+        from campaign.showing.terminal import show
+
+        show(page, sys.stdout)
+    else:
+        from campaign.showing.page import as_text
+
+        typer.echo(as_text(page))
 
 
 def _print_json(content: dict[str, Any]) -> None:

@@ -17,11 +17,12 @@ from campaign.model import ESCALATION, Delivery, Roster, Slot
 from campaign.stopping import Stop
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
+Waiting = Callable[[str, str], None]  # stage, what it waits for in words; nothing when it goes on
 Settled = Callable[[Slot, Delivery], None]  # a message, and what became of it
 
 
-def unwatched(_stage: str, _done: int, _total: int) -> None:
-    """The progress that nobody watches."""
+def unwatched(_stage: str, *_: object) -> None:
+    """The progress, or the waiting, that nobody watches."""
 
 
 def unheard(_slot: Slot, _delivery: Delivery) -> None:
@@ -47,6 +48,7 @@ class Means:
     stop: Stop
     environ: Mapping[str, str] = field(repr=False)
     progress: Progress = unwatched
+    waiting: Waiting = unwatched
     settled: Settled = unheard
     waits: Waits = Waits()
 

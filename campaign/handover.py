@@ -137,6 +137,7 @@ class _HandOver:
         if left and self._flights:
             self._land(min(left, _GLANCE), self._heed)
         elif left:
+            means.waiting("mailing", f"the pace of per_minute and per_day: {left:.0f} s")
             means.stop.wait(left)
         return not left
 
@@ -150,6 +151,7 @@ class _HandOver:
     def _launch(self, decision: Decision) -> None:
         """Open the slot of the message that waits first, and send it on its way."""
         mailer = self._idle[-1]
+        self._night.means.waiting("mailing", self._night.config.mail.host)
         try:
             mailer.ready()
         except RelayBusy as error:

@@ -38,12 +38,20 @@ class Pace:
         """
         with self._lock:
             now = self._clock()
-            full = (taken[0] + seconds for taken, seconds in self._windows if len(taken) == taken.maxlen)
-            left = max(self._held_until, *full, now) - now
+            left = self._left(now)
             if not left:
                 for taken, _ in self._windows:
                     taken.append(now)
             return left
+
+    def left(self) -> float:
+        """The seconds until this instant's caller may go on, for those who only watch: it takes nothing."""
+        with self._lock:
+            return self._left(self._clock())
+
+    def _left(self, now: float) -> float:
+        full = (taken[0] + seconds for taken, seconds in self._windows if len(taken) == taken.maxlen)
+        return max(self._held_until, *full, now) - now
 
     def hold(self, seconds: float) -> None:
         """Let nobody go on for so many seconds, also those who already wait."""

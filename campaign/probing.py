@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 
 from campaign import plan
 from campaign.docusign import Prober
@@ -39,7 +40,8 @@ def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
     config, means = night.config, night.means
     stop_if_asked(means.stop, config.stop_file)
     waits = {"back_off": means.waits.probe, "pauses": means.waits.outage}
-    with closing(Prober(config.docusign, night.given.signer, means.clock, means.stop, **waits)) as prober:
+    waiting = partial(means.waiting, "probing")
+    with closing(Prober(config.docusign, night.given.signer, means.clock, means.stop, **waits, waiting=waiting)) as prober:
         night.canary = list(prober.probe(config.docusign.canary))
         if _canary_speaks(night):
             memory.note(night.canary, before, means.clock())

@@ -234,7 +234,7 @@ def test_a_plan_needs_no_ledger_leaves_none_and_says_how_to_go_on(world: World) 
 
     assert files(world.folder) == before
     assert "3 users, 3 message(s) planned" in told
-    assert f"invite   {worlds.email(2)}  Zoë Müller" in told
+    assert f"invite  {worlds.email(2)}  Zoë Müller" in told
     assert told.rstrip().endswith("to run this night: campaign run --approve 3")
     assert world.relay.connections == 0
 
@@ -256,7 +256,7 @@ def test_a_plan_shows_rows_that_cannot_be_used(world: World) -> None:
     with (world.folder / "roster.csv").open("a", encoding="utf-8") as roster:
         roster.write("not-an-id,x@example.com,X\n")
 
-    assert re.search(r"rows of roster\.csv that cannot be used:\n  line 5: user_id is not a GUID", quietly("plan"))
+    assert re.search(r"rows of roster\.csv that cannot be used:\n  line 5:  user_id is not a GUID", quietly("plan"))
 
 
 def test_the_whole_plan_goes_into_a_file(world: World) -> None:

@@ -29,12 +29,17 @@ _MOMENT = 0.1  # seconds within which `stop` is noticed by those who wait
 _Result: TypeAlias = Finding | BaseException | None  # None: one worker has ended
 
 
+def _unwatched(_obstacle: str) -> None:
+    """The waiting that nobody watches."""
+
+
 class Prober:
     """Probes users over `concurrency` connections, paced, each answer bounded in time and size.
 
     Nothing of the environment is used: no proxy, no .netrc, no redirect, no cookie. A token lives no longer than its answer.
     `back_off` are the seconds before each further attempt for a user whose answer may be transient, `pauses` those for which
-    nobody is asked when users in a row get none; without any, that ends the run at once.
+    nobody is asked when users in a row get none; without any, that ends the run at once. `waiting` is told again and again,
+    in words, what is waited for while no answer comes.
     """
 
     def __init__(  # noqa: PLR0913  # how long it waits has its defaults
@@ -46,8 +51,10 @@ class Prober:
         *,
         back_off: tuple[float, ...] = (),
         pauses: tuple[float, ...] = (),
+        waiting: Callable[[str], None] = _unwatched,
     ) -> None:
         self._config = config
+        self._waiting = waiting
         self._signer = signer
         self._clock = clock
         self._stop = stop  # set from outside: finish what is in flight, then end
@@ -123,6 +130,14 @@ class Prober:
                 self._halt.set()
             with suppress(queue.Empty):
                 return done.get(timeout=_MOMENT)
+            self._waiting(self._obstacle())
+
+    def _obstacle(self) -> str:
+        """What the next answer waits for, in words."""
+        if self._breaker.state is not State.CLOSED:
+            return "Docusign gives no usable answers: nobody is asked for a while"
+        left = self._pace.left()
+        return f"Docusign's limits: {left:.0f} s" if left >= 1 else "Docusign's answers"
 
     def _work(self, todo: Iterator[str], lock: threading.Lock, done: queue.SimpleQueue[_Result]) -> None:
         try:

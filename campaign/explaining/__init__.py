@@ -14,15 +14,20 @@ from campaign.given import read_roster
 from campaign.ledger import Ledger, read_ledger
 from campaign.ledger.records import told_of
 from campaign.model import Reject, Standing, User, address_key, stamp
+from campaign.showing.page import Page, as_text
 
 
 @dataclass(frozen=True, slots=True)
 class Story(Facts):
     """What is known of one user."""
 
-    def as_text(self) -> str:
+    def as_page(self) -> Page:
         """The story as a letter."""
         return letter(self)
+
+    def as_text(self) -> str:
+        """The letter, to be passed on by mail."""
+        return as_text(self.as_page())
 
     def as_json(self) -> dict[str, Any]:
         """The same for scripts; all times are UTC."""

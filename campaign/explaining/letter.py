@@ -10,23 +10,28 @@ from campaign.ledger import Event, Letter
 from campaign.ledger.masking import is_masked
 from campaign.ledger.records import Told, told_of
 from campaign.model import ESCALATION, Outcome, Reject, Status, printable
+from campaign.showing.page import Line, Page, Table, Tone, spaced
 from campaign.words import ENDINGS, EVENTS, MESSAGES
 
 _REMOVED = "a user whose personal data were removed: what is left are the number and dates of messages"
 _NOT_READ = "That the relay accepted a message means that it was handed over, not that somebody has read it."
 _QUOTED = {"unknown": "why", "returned": "the notice says", "bounced": "the notice says", "arrived": "reason", "lost": "reason"}
 _MOST = 2000  # characters of foreign text
-_INDENT = " " * len("Mon 2026-11-23 02:00  ")
 
 
-def letter(facts: Facts) -> str:
+def letter(facts: Facts) -> Page:
     """Who it is and where it stands; what happened, in order; what comes next, when, and why."""
     standing = facts.standing
     who = _REMOVED if is_masked(standing.user_id) else f"{standing.email} ({standing.user_id})"
-    lines = [who, "", _stands(facts), *_history(facts), "", "What happens next", ""]
-    if facts.is_stopped:
-        lines.append(f"Nobody is asked or mailed while this file is there: {facts.config.stop_file}")
-    return "\n".join([*lines, *following(facts), "", *_last_run(facts)])
+    stopped = [f"Nobody is asked or mailed while this file is there: {facts.config.stop_file}"] if facts.is_stopped else []
+    return spaced(
+        [Line(who, Tone.HEAD)],
+        [Line(_stands(facts))],
+        *_history(facts),
+        [Line("What happens next", Tone.HEAD)],
+        map(Line, [*stopped, *following(facts)]),
+        map(Line, _last_run(facts)),
+    )
 
 
 def _stands(facts: Facts) -> str:
@@ -57,18 +62,15 @@ def _so_far(facts: Facts) -> str:
     return f"; {count}, the last on {facts.local(standing.last_sent)}{unsure}"
 
 
-def _history(facts: Facts) -> Iterator[str]:
+def _history(facts: Facts) -> Iterator[list[Line] | list[Table]]:
     if not facts.events:
         return
     zone = facts.config.policy.timezone
     first = f" (the first is {facts.events[0].at:%Y-%m-%d %H:%M} UTC)" if zone != "UTC" else ""
-    yield from ("", f"What happened; times are in {zone}{first}", "")
-    for event in facts.events:
-        text, *more = _lines(facts, event)
-        yield f"{facts.local(event.at)}  {text}"
-        yield from (f"{_INDENT}{line}" for line in more)
+    yield [Line(f"What happened; times are in {zone}{first}", Tone.HEAD)]
+    yield [Table(("when", "what"), [(facts.local(event.at), "\n".join(_lines(facts, event))) for event in facts.events])]
     if any(event.what == Outcome.ACCEPTED for event in facts.events):
-        yield from ("", _NOT_READ)
+        yield [Line(_NOT_READ)]
 
 
 def _lines(facts: Facts, event: Event) -> Iterator[str]:

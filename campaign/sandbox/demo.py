@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from campaign import nightly, showing
+from campaign import nightly
 from campaign.config import Config, load
 from campaign.docusign import load_key
 from campaign.errors import UsageError
@@ -22,9 +22,11 @@ from campaign.night import Night
 from campaign.roster import read
 from campaign.sandbox import Person, Sandbox
 from campaign.sandbox.serving import consent_canaries, people_of, write_key
+from campaign.showing import nights
+from campaign.showing.page import Line, Page, Tone
 from campaign.stopping import Stop
 
-Say = Callable[[str], None]
+Show = Callable[[Page], None]
 
 _CLIENT_ID = "5c1b2a3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
 _CANARY = "0a7f3c52-9d1e-4b86-a2f4-6c8d5e7b9031"
@@ -54,7 +56,7 @@ per_minute = 0            # nobody's relay is spared here
 """
 
 
-def tell_story(directory: Path, users: int, now: Callable[[], datetime], say: Say, program: str = "campaign") -> None:
+def tell_story(directory: Path, users: int, now: Callable[[], datetime], show: Show, program: str = "campaign") -> None:
     """Run the demo and leave its mails, reports and ledger in `directory`. Raises UsageError where that is in use."""
     if directory.exists() and any(directory.iterdir()):
         raise UsageError(f"{directory} is not empty", "name another folder: campaign demo --directory DIR")
@@ -75,11 +77,13 @@ def tell_story(directory: Path, users: int, now: Callable[[], datetime], say: Sa
     with world:
         config = _configure(directory, world)
         _populate(world, config)
-        _Story(config, world, clock, say).tell()
+        _Story(config, world, clock, show).tell()
     somebody = read(config.roster.file).users[0].email
-    say(f"\nmails:   {directory / 'mails'}   (open one; its link led to the sandbox, which has ended)")
-    say(f"report:  {directory / 'reports' / 'report.xlsx'}   (and report.csv, and one copy for each night in history)")
-    say(f"ask it:  {program} explain {somebody} --config {directory / 'campaign.toml'}")
+    left = f"""\
+mails:   {directory / "mails"}   (open one; its link led to the sandbox, which has ended)
+report:  {directory / "reports" / "report.xlsx"}   (and report.csv, and one copy for each night in history)
+ask it:  {program} explain {somebody} --config {directory / "campaign.toml"}"""
+    show([Line(), *(Line(line, Tone.COMMAND) for line in left.splitlines())])
 
 
 @dataclass
@@ -98,40 +102,39 @@ class _Story:
     config: Config
     world: Sandbox
     clock: _Clock
-    say: Say
+    show: Show
 
     def tell(self) -> None:
         """Night one, with and without approval; consents; two more nights with reminders and a revocation."""
-        self.say("NIGHT 1. The first night that would mail needs an approval, and says so:")
+        self._say("NIGHT 1. The first night that would mail needs an approval, and says so:")
         refused = self._night(approved=None)
-        self.say(f"\n         The plan is right, so it is approved: campaign run --approve {refused.planned}")
+        self._say("", f"The plan is right, so it is approved: campaign run --approve {refused.planned}")
         first = self._night(approved=refused.planned)
         mailed = [d.user for d in first.decisions if d.action is Action.INVITED]
         third = max(1, len(mailed) // 3)
         self._consent(mailed[:third])
-        self.say(f"\n         {third} people open their link and accept.")
+        self._say("", f"{third} people open their link and accept.")
         self._days_pass(3, "NIGHT 2, three days later. Whoever has consented is left alone, the others are reminded:")
         self._night()
         self._consent(mailed[third : 2 * third])
         self._revoke(mailed[0])
-        self.say(f"\n         {third} more accept; {mailed[0].name or mailed[0].email} takes the consent back.")
+        self._say("", f"{third} more accept; {mailed[0].name or mailed[0].email} takes the consent back.")
         self._days_pass(7, "NIGHT 3, a week later. The revocation is found, the last third gets a second reminder:")
         self._night()
 
     def _night(self, approved: int | None = None) -> Night:
         night = nightly.run(self.config, Means(self.clock, Stop(), {}), approved)
-        for line in showing.night(night).splitlines():
-            self.say(f"         {line}")
-        for problem in night.problems:
-            self.say(f"         campaign: {problem}")
-        for line in night.attention:
-            self.say(f"         new: {line}")
-        self.say(f"         exit code {int(night.exit_code)}")
+        problems = [Line(f"campaign: {problem}", Tone.DOUBT) for problem in night.problems]
+        news = [Line(f"new: {line}", Tone.DOUBT) for line in night.attention]
+        self.show([Line(), *nights.night(night), *problems, *news, Line(f"exit code {int(night.exit_code)}")])
         return night
 
     def _days_pass(self, days: int, heading: str) -> None:
         self.clock.ahead += timedelta(days=days)
-        self.say(f"\n{heading}")
+        self._say("", heading)
+
+    def _say(self, *lines: str) -> None:
+        self.show([Line(line, Tone.HEAD) for line in lines])
 
     def _consent(self, users: Sequence[User]) -> None:
         for user in users:

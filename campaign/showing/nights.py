@@ -1,0 +1,125 @@
+"""Nights, plans and checks as pages: what `run`, `plan` and `doctor` show."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from campaign.model import Action, Check, Decision, Grade, Outcome, Reason
+from campaign.night import Night
+from campaign.showing.page import Line, Page, Table, Tone, spaced
+from campaign.words import REASONS
+
+_NAMES = 50  # as many are shown as still can be read; the file has them all
+_NAMES_A_REASON = 5
+
+_ALL_IS_WELL = {Reason.GRANTED, Reason.SENT}
+_WOULD_BE_MAILED = {Reason.NOT_APPROVED, Reason.GUARD}
+_NEEDS_A_PERSON = {Reason.UNDELIVERABLE, Reason.UNRESOLVED, Reason.USER_NOT_FOUND, Reason.INVALID_ROW, Reason.NO_ANSWER}
+_MARKS = {Grade.GOOD: ("ok", Tone.GOOD), Grade.DOUBT: ("look", Tone.DOUBT), Grade.BAD: ("FAIL", Tone.BAD)}
+_VERBS = {Action.INVITED: "invite", Action.REMINDED: "remind", Action.ESCALATED: "escalate"}
+
+
+def night(done: Night) -> Page:
+    """The summary of a night."""
+    sent = sum(delivery.outcome in {Outcome.ACCEPTED, Outcome.UNKNOWN} for delivery in done.deliveries)
+    reports = [Line(f"report: {path}", Tone.ASIDE) for path in done.reports[:1]]
+    return [_headline(done, f"{sent} message(s) sent"), _reasons(done), *reports]
+
+
+def one_line(done: Night) -> str:
+    """The same on one line, for cron's mail."""
+    reasons = Counter(decision.reason for decision in done.decisions)
+    figures = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return f"{done.config.name}: {len(done.decisions)} users: {figures}"
+
+
+def plan(done: Night) -> Page:
+    """What this night would change: who would be mailed, and who not and why, in counts and then by name."""
+    return spaced(
+        [_headline(done, f"{done.planned} message(s) planned"), _reasons(done)],
+        [_mailed(done)] if done.planned else [],
+        _left_alone(done.decisions),
+        _unusable(done),
+        [Line(f"guard {trip.guard}: {trip.seen}", Tone.DOUBT) for trip in done.trips],
+        _command(done),
+    )
+
+
+def check(one: Check) -> Page:
+    """One check of the doctor, and the remedy below it."""
+    mark, tone = _MARKS[one.grade]
+    remedy = [Line(f"      {one.advice}", Tone.ASIDE)] if one.advice else []
+    return [Line(f"{mark:<5} {one.what}: {one.found}", tone), *remedy]
+
+
+def _headline(done: Night, messages: str) -> Line:
+    return Line(f"{done.config.name}, {done.started:%Y-%m-%d %H:%M} UTC: {len(done.decisions)} users, {messages}", Tone.HEAD)
+
+
+def _reasons(done: Night) -> Table:
+    counts = Counter(decision.reason for decision in done.decisions).most_common()
+    rejects = len(done.given.roster.rejects)
+    rows = [*counts, *([(Reason.INVALID_ROW, rejects)] if rejects else [])]
+    texts = {**REASONS, Reason.INVALID_ROW: "are rows of the roster that cannot be used"}
+    return Table(
+        ("users", "reason", "which"),
+        [(count, str(reason), texts[reason]) for reason, count in rows],
+        tones=[_tone(reason) for reason, _ in rows],
+    )
+
+
+def _tone(reason: Reason) -> Tone:
+    if reason in _ALL_IS_WELL:
+        return Tone.GOOD
+    return Tone.DOUBT if reason in _NEEDS_A_PERSON | _WOULD_BE_MAILED else Tone.PLAIN
+
+
+def _mailed(done: Night) -> Table:
+    wanted = [d for d in done.decisions if d.action or d.reason in _WOULD_BE_MAILED]
+    rows = [*map(_to_user, wanted), *map(_to_manager, done.escalations)]
+    left_out = len(rows) - _NAMES
+    more = f"and {left_out} more: campaign plan --out plan.csv has them all" if left_out > 0 else ""
+    return Table(("message", "to", "name"), rows[:_NAMES], heading="would be mailed", more=more)
+
+
+def _to_user(decision: Decision) -> tuple[str, str, str]:
+    return _VERBS.get(decision.action, decision.next_action), decision.user.email, decision.user.name
+
+
+def _to_manager(decision: Decision) -> tuple[str, str, str]:
+    return _VERBS[Action.ESCALATED], decision.user.manager_email, f"about {decision.user.email}"
+
+
+def _left_alone(decisions: Iterable[Decision]) -> list[Table]:
+    """Who would not be mailed: a few names for each reason, those that need a person first."""
+    groups: dict[Reason, list[Decision]] = {}
+    for decision in decisions:
+        if not decision.action and decision.reason not in _WOULD_BE_MAILED:
+            groups.setdefault(decision.reason, []).append(decision)
+    order = sorted(groups, key=lambda reason: (reason not in _NEEDS_A_PERSON, reason in _ALL_IS_WELL, len(groups[reason])))
+    rows = [row for reason in order for row in _few(reason, groups[reason])]
+    return [Table(("reason", "whom", "next"), rows, heading="would not be mailed")] if rows else []
+
+
+def _few(reason: Reason, decisions: list[Decision]) -> Iterator[tuple[str, str, str]]:
+    for decision in islice(decisions, _NAMES_A_REASON):
+        due = f"{decision.next_action} from {decision.next_due:%Y-%m-%d %H:%M} UTC" if decision.next_due else ""
+        yield str(reason), decision.user.email, due
+    if len(decisions) > _NAMES_A_REASON:
+        yield str(reason), f"and {len(decisions) - _NAMES_A_REASON} more", ""
+
+
+def _unusable(done: Night) -> list[Table]:
+    rejects = done.given.roster.rejects
+    rows = [(f"line {reject.line}:", reject.reason) for reject in rejects[:_NAMES]]
+    more = f"and {len(rejects) - _NAMES} more: see the report" if len(rejects) > _NAMES else ""
+    heading = f"rows of {done.config.roster.file.name} that cannot be used"
+    return [Table(("row", "what is wrong"), rows, heading=heading, more=more)] if rows else []
+
+
+def _command(done: Night) -> list[Line]:
+    """The command that runs this night, where one does."""
+    if not done.planned or done.problems or not all(trip.liftable for trip in done.trips):
+        return []
+    approval = f" --approve {done.planned}" if done.trips else ""
+    return [Line(f"to run this night: campaign run{approval}", Tone.COMMAND)]
