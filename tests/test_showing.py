@@ -16,6 +16,7 @@ from campaign.errors import ExitCode
 from campaign.sandbox import json_answer
 from campaign.showing.page import Line, Table, Tone, as_text, spaced
 from campaign.showing.terminal import show
+from campaign.stopping import Stop
 from tests.commands import ROOT
 from tests.world import World, email, user_id
 
@@ -122,13 +123,14 @@ def test_an_outage_is_named(tmp_path: Path) -> None:
 
 def test_the_pace_of_the_relay_is_named(tmp_path: Path) -> None:
     told: list[str] = []
+    stop = Stop()
 
     def hear(_: str, what: str) -> None:
         told.append(what)
         if "pace" in what:
-            world.stop.ask(ExitCode.SIGTERM)  # a minute is long
+            stop.ask(ExitCode.SIGTERM)  # a minute is long
 
-    with World(tmp_path / "work", keys={"mail": {"per_minute": 1}}) as world:
+    with World(tmp_path / "work", keys={"mail": {"per_minute": 1}}, stop=stop) as world:
         world.roster([1, 2])
         nightly.run(world.config(), replace(world.means(), waiting=hear), 2)
 
