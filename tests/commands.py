@@ -51,7 +51,7 @@ def process(*arguments: object, cwd: Path = ROOT, **environ: str) -> Result:
     """`python -m campaign …` in a process of its own."""
     argv = [sys.executable, "-m", "campaign", *map(str, arguments)]
     around = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
-    done = subprocess.run(argv, cwd=cwd, env=around, capture_output=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(argv, cwd=cwd, env=around, capture_output=True, timeout=110, stdin=subprocess.DEVNULL, check=False)
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

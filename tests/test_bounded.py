@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from campaign.bounded import BoundedSocket, TooMuch, dial, words
+from tests.patience import soon
 
 
 @pytest.fixture
@@ -79,11 +80,8 @@ def test_each_step_has_its_own_limit_and_time(pair: tuple[BoundedSocket, socket.
 @pytest.mark.promise(16)
 def test_a_peer_that_does_not_read_ends_the_sending_in_time(pair: tuple[BoundedSocket, socket.socket]) -> None:
     bounded, _ = pair
-    began = time.monotonic()
-    with pytest.raises(TimeoutError):
+    with soon(), pytest.raises(TimeoutError):
         bounded.sendall(b"x" * 10_000_000)
-
-    assert time.monotonic() - began < 1
 
 
 def test_a_peer_that_reads_slowly_under_tls_ends_the_sending_in_time() -> None:
@@ -104,14 +102,10 @@ def test_a_peer_that_reads_slowly_under_tls_ends_the_sending_in_time() -> None:
     reading.start()
     with client_side.wrap_socket(ours, server_hostname="relay.test") as secured:
         bounded = BoundedSocket(secured, 0.4, 100)
-        began = time.monotonic()
-        with pytest.raises(TimeoutError):
-            bounded.sendall(b"x" * 10_000_000)
-        took = time.monotonic() - began
+        with soon(), pytest.raises(TimeoutError):
+            bounded.sendall(b"x" * 100_000_000)
         over.set()
         reading.join()
-
-    assert took < 2
 
 
 def test_all_that_is_sent_arrives(pair: tuple[BoundedSocket, socket.socket]) -> None:
@@ -189,11 +183,11 @@ def test_a_dead_address_has_only_its_share_of_the_time() -> None:
             queued.setblocking(False)
             queued.connect_ex(("127.0.0.2", port))
         began = time.monotonic()
-        with dial("relay.test", port, 0.6) as connected:
+        with dial("relay.test", port, 4) as connected:  # in vain if the dead one had it all
             took = time.monotonic() - began
 
             assert connected.getpeername() == ("127.0.0.1", port)
-    assert 0.25 < took < 0.55
+    assert took > 1.5
 
 
 @pytest.mark.usefixtures("two_addresses")

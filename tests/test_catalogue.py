@@ -24,6 +24,7 @@ from campaign.errors import ExitCode, LedgerError
 from campaign.sandbox import CannedAnswer
 from tests.commands import ROOT, Result, command
 from tests.fakes import Relay
+from tests.patience import soon
 from tests.test_kills import ended, run, slots, started, taken, wait_until, world_of
 from tests.world import World, email, private_key, user_id
 
@@ -197,12 +198,14 @@ def a_row_too_many(path: Path) -> None:
     path.write_text("user_id,email\n" + f"{user_id(1)},{email(1)}\n" * 10_001, encoding="utf-8")
 
 
-# Started by a small process: a child counts the memory that its parent had (getrusage(2)), and this one's is large.
+# Started by a small process: a child counts the memory that its parent had (getrusage(2)), and this one's is large. What a
+# process has read includes what its children had (proc_pid_io(5)).
 MEASURED = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+with open("/proc/self/io") as figures:
+    read = figures.readline().split()[1]
+print(read, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
 
@@ -217,7 +220,7 @@ sys.exit(code)
         (a_row_too_many, 10_000, "roster.csv:10002: more than 10,000 rows"),
     ],
 )
-def test_a_roster_of_any_size_is_refused_soon_and_in_little_memory(
+def test_a_roster_of_any_size_is_refused_before_much_is_read_and_in_little_memory(
     world: World, make: Callable[[Path], None], max_rows: int, said: str
 ) -> None:
     world.keys = {"roster": {"max_rows": max_rows}}
@@ -226,11 +229,11 @@ def test_a_roster_of_any_size_is_refused_soon_and_in_little_memory(
     around = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-c", MEASURED, sys.executable, "-m", "campaign", "run"]
     done = subprocess.run(words, cwd=world.folder, env=around, capture_output=True, text=True, check=False)
-    seconds, memory = map(float, done.stdout.split())
+    read, memory = map(int, done.stdout.split())
 
     assert done.returncode == ExitCode.USAGE, done.stderr
     assert said in done.stderr
-    assert seconds < 2  # of work, with the start of the program
+    assert read < 200_000_000  # bytes, with the start of the program
     assert memory < 200_000  # KiB
     assert world.accounts.requests == []
 
@@ -293,12 +296,11 @@ def test_without_names_nobody_is_asked_or_mailed(tmp_path: Path, hosts: str) -> 
         settings = world.folder / "campaign.toml"
         lines = settings.read_text(encoding="utf-8").splitlines(keepends=True)
         settings.write_text("".join(line for line in lines if not line.startswith("account_server")), encoding="utf-8")
-        began = time.monotonic()
-        code, complaint = run(world, *without_network(world, hosts))
+        with soon():
+            code, complaint = run(world, *without_network(world, hosts))
 
         assert (code, world.mailed()) == (ExitCode.REFUSED, []), complaint
         assert re.search(r"account-d\.docusign\.com.*host name not found", complaint)
-        assert time.monotonic() - began < 60
         assert {row["reason"] for row in world.report().values()} == {"stopped"}
 
 
@@ -319,12 +321,11 @@ def black_hole() -> Iterator[int]:
 def test_a_network_that_swallows_everything_ends_the_night_in_bounded_time(world: World, black_hole: int) -> None:
     world.keys = {"docusign": {"account_server": f"http://127.0.0.1:{black_hole}", "timeout": 0.5}}
     world.roster(range(3))
-    began = time.monotonic()
-    night = world.night(approve=3)
+    with soon():
+        night = world.night(approve=3)
 
     assert (night.exit_code, world.mailed()) == (ExitCode.REFUSED, [])
     assert "timed out" in str(night.problems[0])
-    assert time.monotonic() - began < 30
     assert set(reasons(world).values()) == {"stopped"}
 
 
@@ -353,20 +354,19 @@ def test_sigterm_while_users_are_asked_mails_nobody_and_reports_what_was_found(t
 @pytest.mark.case(17)
 def test_two_sigints_end_it_at_once_and_the_message_in_flight_is_unknown(tmp_path: Path) -> None:
     with world_of(tmp_path) as world:
+        world.keys = {"mail": {"final_timeout": 600}}
+        world.config()
         world.relay.at("dot", "store hang", message=1)
-        with started(world) as process:
+        with soon(), started(world) as process:
             wait_until(lambda: world.relay.accepted)
             process.send_signal(signal.SIGINT)
             time.sleep(0.2)
             process.send_signal(signal.SIGINT)
-            began = time.monotonic()
             code, _ = ended(process)
-        took = time.monotonic() - began
         left = [slot["outcome"] for slot in slots(world)]
         night = world.night(1000)
 
         assert code in {-signal.SIGINT, ExitCode.SIGINT}  # a shell shows both as 130
-        assert took < 2
         assert left == ["sending"]
         assert night.exit_code == ExitCode.ATTENTION
         assert sorted(slot["outcome"] for slot in slots(world)) == ["accepted", "accepted", "unknown"]

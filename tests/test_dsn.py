@@ -1,6 +1,5 @@
 """What a delivery status notification says, whoever wrote it, and whatever somebody made it of."""
 
-import time
 from base64 import b64encode
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from campaign.bounces import Failure, blames_address, read
 from campaign.bounces.dsn import MOST_BYTES
+from tests.patience import soon
 
 OURS = "<test.1.0123456789abcdef0123456789abcdef@example.com>"
 ANN = "ann@example.org"
@@ -404,11 +404,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-def test_what_was_made_to_do_harm_is_read_quickly(data: bytes) -> None:
-    started = time.monotonic()
-    read(data)
-
-    assert time.monotonic() - started < 2
+def test_what_was_made_to_do_harm_is_read_soon(data: bytes) -> None:
+    with soon():
+        read(data)
 
 
 def test_a_report_about_a_crowd_is_read_in_part() -> None:

@@ -1,12 +1,12 @@
 """An exchange ends in time whatever the host is; the rest of what https promises is tested through the prober and sasl."""
 
 import socket
-import time
 from contextlib import ExitStack, closing
 
 import pytest
 
 from campaign.https import Client, NoAnswer, json_object, prepared
+from tests.patience import soon
 
 
 def failure(url: str, seconds: float = 5) -> str:
@@ -23,13 +23,12 @@ def test_many_dead_addresses_share_one_deadline(monkeypatch: pytest.MonkeyPatch)
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
         host, port = full.getsockname()
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) * 8
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) * 1000
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
-        began = time.monotonic()
-        said = failure(f"http://127.0.0.1:{full.getsockname()[1]}", 0.4)
+        with soon():
+            said = failure(f"http://127.0.0.1:{full.getsockname()[1]}", 0.4)
 
     assert said == "timed out"
-    assert time.monotonic() - began < 0.9
 
 
 def test_a_host_name_that_is_none_is_no_answer() -> None:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,11 +24,11 @@ from typing import Any
 import pytest
 
 import campaign
-from tests.fakes import Relay
+from tests.fakes import Accepted, Relay
 from tests.world import World, email
 
 PEOPLE = range(1, 4)
-SOON = 30  # seconds for what takes about one
+SOON = 60  # seconds for what takes about one where nobody else needs the machine
 PARTS = 8  # of a sweep, for as many processors
 WRITES = ("pwrite64", "fdatasync", "fsync", "write", "sendfile", "rename", "unlink", "mkdir", "chmod", "fchmod")
 FAULTS = {
@@ -308,18 +309,24 @@ def test_sigterm_settles_the_message_in_flight_and_sends_no_other(tmp_path: Path
 @pytest.mark.case(18)
 def test_a_second_run_goes_away_at_once_and_touches_nothing(tmp_path: Path) -> None:
     with world_of(tmp_path) as world:
-        world.keys = {"mail": {"final_timeout": 30}}
+        world.keys = {"mail": {"final_timeout": 600}}
         world.config()
-        world.relay.at("dot", "delay 7", message=1)
+        second_is_gone = threading.Event()
+
+        def take(message: Accepted) -> None:
+            Relay.take(world.relay, message)
+            second_is_gone.wait()
+
+        world.relay.take = take  # type: ignore[method-assign]
         with started(world) as process:
             wait_until(lambda: world.relay.accepted)
-            before, asked, begun = files(world), len(world.accounts.requests), time.monotonic()
+            before, asked = files(world), len(world.accounts.requests)
             second, complaint = run(world)
-            took, after = time.monotonic() - begun, files(world)
+            after = files(world)
+            second_is_gone.set()
             first = ended(process)
 
         assert second == 75, complaint
-        assert took < 4
         assert before == after
         assert asked == len(world.accounts.requests)
         assert first == (0, "")

@@ -21,6 +21,7 @@ from campaign.mailer import Mailer, Route
 from campaign.model import Delivery, Outcome, printable
 from tests.fakes import Relay
 from tests.mailing import FROM, LOGIN, MESSAGE, TO, mailer_to, send_one, verbs
+from tests.patience import PATIENCE, soon
 
 MakeMailer = Callable[..., Mailer]
 
@@ -73,11 +74,10 @@ def test_a_message_that_is_accepted_keeps_the_relays_words(relay: Relay, make: M
 @pytest.mark.parametrize("action", [*UNREADABLE, "450 4.2.0 later", "421 4.3.2 bye", "331 go on", "432 4.3.2 too many"])
 def test_what_fails_before_the_dot_was_definitely_not_sent(relay: Relay, make: MakeMailer, phase: str, action: str) -> None:
     relay.at(phase, action)
-    began = time.monotonic()
-    delivery = send_one(make(relay, timeout=0.2))
+    with soon():
+        delivery = send_one(make(relay, timeout=0.2))
 
     assert delivery.outcome is Outcome.DEFERRED
-    assert time.monotonic() - began < 2
     assert (relay.accepted, relay.connections) == ([], 1)
 
 
@@ -91,11 +91,10 @@ def test_a_yes_to_data_instead_of_go_ahead_sends_nothing(relay: Relay, make: Mak
 @pytest.mark.parametrize("action", ["drop", "hang", "421 4.3.2 bye", "garbage", "endless"])
 def test_what_fails_within_the_message_was_definitely_not_sent(relay: Relay, make: MakeMailer, action: str) -> None:
     relay.at("body", action)
-    began = time.monotonic()
-    delivery = send_one(make(relay), data=LARGE)
+    with soon():
+        delivery = send_one(make(relay), data=LARGE)
 
     assert delivery.outcome is Outcome.DEFERRED
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("early", ["250 2.0.0 queued", "354 go ahead"])
@@ -131,11 +130,10 @@ def test_a_relay_that_answers_within_the_message_never_gets_the_dot(
 @pytest.mark.parametrize("action", [*UNREADABLE, "354 go on"])
 def test_no_readable_answer_to_the_dot_is_unknown(relay: Relay, make: MakeMailer, before: str, action: str) -> None:
     relay.at("dot", before + action)
-    began = time.monotonic()
-    delivery = send_one(make(relay, final_timeout=0.2))
+    with soon():
+        delivery = send_one(make(relay, final_timeout=0.2))
 
     assert delivery.outcome is Outcome.UNKNOWN
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.promise(2)
@@ -536,11 +534,8 @@ def test_what_was_offered_before_tls_is_forgotten(make: MakeMailer, authority: t
 def test_a_handshake_that_hangs_ends_in_time(make: MakeMailer, authority: trustme.CA, ca_file: Path) -> None:
     with Relay(tls=server_context(authority), implicit=True).at("TLS", "hang") as relay:
         mailer = make(relay, security="tls", ca_file=ca_file, timeout=0.2)
-        began = time.monotonic()
-        with pytest.raises(RelayUnreachable, match="timed out"):
+        with soon(), pytest.raises(RelayUnreachable, match="timed out"):
             mailer.ready()
-
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.promise(15)
@@ -626,13 +621,11 @@ def test_a_password_that_is_no_text_is_merely_wrong(make: MakeMailer) -> None:
     "action", ["421 4.3.2 busy", "drop", "hang", "garbage", "endless", "flood", "drip", "331 x", "450-a\n451 b"]
 )
 def test_a_relay_in_trouble_is_tried_three_times_and_no_more(make: MakeMailer, phase: str, action: str) -> None:
-    with Relay().at(phase, action) as relay:
-        began = time.monotonic()
-        with pytest.raises(RelayUnreachable, match=f"127.0.0.1:{relay.port}") as error:
-            make(relay, timeout=0.2).ready()
+    with Relay().at(phase, action) as relay, soon(), pytest.raises(RelayUnreachable, match=r"127\.0\.0\.1:") as error:
+        make(relay, timeout=0.2).ready()
 
-    assert time.monotonic() - began < 3
     assert relay.connections == 3
+    assert f"127.0.0.1:{relay.port}" in str(error.value)
     assert error.value.advice
 
 
@@ -665,12 +658,10 @@ def test_being_stopped_cuts_the_pauses_short(make: MakeMailer) -> None:
     timer = threading.Timer(0.1, stop.set)
     with Relay().at("connect", "421 4.3.2 busy") as relay:
         timer.start()
-        began = time.monotonic()
-        with pytest.raises(RelayUnreachable):
-            make(relay, back_off=(30, 30), stop=stop).ready()
+        with soon(), pytest.raises(RelayUnreachable):
+            make(relay, back_off=(2 * PATIENCE,) * 2, stop=stop).ready()
     timer.join()
 
-    assert time.monotonic() - began < 2
     assert relay.connections == 1
 
 
@@ -772,13 +763,11 @@ def test_a_relay_that_defers_everybody_is_not_hammered(relay: Relay, make: MakeM
 @pytest.mark.parametrize("action", ["hang", "garbage", "endless", "drop"])
 def test_taking_leave_does_not_hold_up_the_end(relay: Relay, make: MakeMailer, action: str) -> None:
     relay.at("QUIT", action)
-    mailer = make(relay, timeout=30, final_timeout=30)
+    mailer = make(relay, timeout=2 * PATIENCE, final_timeout=2 * PATIENCE)
     send_one(mailer)
     connection, mailer._connection = mailer._open_connection(), None
-    began = time.monotonic()
-    connection.leave(seconds=0.2)
-
-    assert time.monotonic() - began < 1
+    with soon():
+        connection.leave(seconds=0.2)
 
 
 def test_an_interruption_from_outside_leaves_no_half_used_connection(relay: Relay, make: MakeMailer) -> None:

@@ -5,7 +5,6 @@ import re
 import resource
 import signal
 import threading
-import time
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -673,11 +672,10 @@ HUGE = [
 
 @pytest.mark.parametrize("huge", HUGE)
 def test_a_template_that_eats_the_machine_is_refused_at_once(tmp_path: Path, huge: str) -> None:
-    before = time.process_time()
     with pytest.raises(TemplateError, match=r"body\.txt") as raised:
         with_templates(tmp_path, text=f"{huge}\n").check(user(), 1)
 
-    assert time.process_time() - before < 2
+    assert "takes longer" not in str(raised.value)
     assert len(str(raised.value)) < 500
 
 

@@ -28,6 +28,7 @@ from campaign.docusign import Prober, Signer
 from campaign.errors import CampaignError, ConfigError, DocusignRefused, DocusignUnreachable
 from campaign.model import Finding, Status
 from campaign.sandbox.accounts import DROPPED, AccountServer, Application, CannedAnswer, Person, json_answer
+from tests.patience import PATIENCE, soon
 from tests.world import CLIENT_ID, SCOPES, pem, private_key, user_id
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -252,16 +253,13 @@ def test_a_429_without_a_number_of_seconds_pauses_too_and_stop_cuts_the_pause_sh
 
     stopping = threading.Thread(target=stop_after_the_first)
     stopping.start()
-    began = time.monotonic()
-    with prober_for(accounts.url, concurrency=1, stop=stop) as prober:
+    with soon(), prober_for(accounts.url, concurrency=1, stop=stop) as prober:
         found, error = outcome(prober.probe(users(1, 2, 3)))
-    took = time.monotonic() - began
     stopping.join()
 
     assert len(accounts.requests) == 1
     assert [finding.status for finding in found] == [Status.UNKNOWN]
     assert error is None
-    assert took < 30  # the pause would be a minute
 
 
 def test_a_transient_answer_is_asked_again(accounts: AccountServer) -> None:
@@ -376,7 +374,7 @@ def test_an_outage_that_does_not_end_ends_the_run_and_tells_its_figures(accounts
         r"8 users in a row got no usable answer, also after 3 pauses of [23] s in all; the last: HTTP 502", str(error)
     )
     assert "campaign run" in error.advice
-    assert 1.8 < took < 5
+    assert took > 1.8
     assert [finding.status for finding in found] == [Status.GRANTED] * 6 + [Status.UNKNOWN] * 8
     assert asked(accounts) == [*range(1, 7), *(n for n in range(7, 12) for _ in range(3)), 12, 13, 14]
 
@@ -397,14 +395,11 @@ def test_stop_cuts_also_the_pause_of_an_outage_short(concurrency: int, accounts:
     stop = threading.Event()
     timer = threading.Timer(0.5, stop.set)
     timer.start()
-    began = time.monotonic()
-    with prober_for(accounts.url, concurrency=concurrency, stop=stop, pauses=(60.0,)) as prober:
+    with soon(), prober_for(accounts.url, concurrency=concurrency, stop=stop, pauses=(2.0 * PATIENCE,)) as prober:
         found, error = outcome(prober.probe(users(*range(1, 40))))
-    took = time.monotonic() - began
     timer.join()
 
     assert error is None
-    assert took < 1.5
     assert {finding.status for finding in found} == {Status.UNKNOWN}
     assert 5 <= len(found) <= 5 + concurrency - 1
 
@@ -423,19 +418,17 @@ def test_a_throttling_that_goes_on_is_an_outage_and_each_pause_that_it_asks_for_
 # --- stopping
 
 
-def test_stop_ends_the_probing_within_a_moment_and_what_was_found_is_kept(accounts: AccountServer) -> None:
-    accounts.faults.latency = 0.02
+def test_stop_ends_the_probing_and_what_was_found_is_kept(accounts: AccountServer) -> None:
+    accounts.faults.latency = 0.1
     stop = threading.Event()
     found = list[Finding]()
     with prober_for(accounts.url, concurrency=4, stop=stop) as prober:
-        for finding in prober.probe(users(*range(1, 100))):
+        for finding in prober.probe(users(*range(1, 1000))):
             found.append(finding)
             if len(found) == 5:
                 stop.set()
-                stopped = time.monotonic()
 
-    assert time.monotonic() - stopped < 0.5
-    assert 5 <= len(found) <= 30
+    assert 5 <= len(found) < 999
     assert len(accounts.requests) == len(found)
 
 
@@ -454,20 +447,19 @@ def test_stop_also_ends_the_wait_for_the_hourly_rate(accounts: AccountServer) ->
         findings = prober.probe(users(*range(1, 10)))
         found = [next(findings) for _ in range(3)]
         threading.Timer(0.1, stop.set).start()
-        began = time.monotonic()
-        found += findings
+        with soon():
+            found += findings
 
-    assert time.monotonic() - began < 1
     assert len(found) == len(accounts.requests) == 3
 
 
 def test_whoever_takes_no_more_findings_need_not_wait_for_the_hourly_rate(accounts: AccountServer) -> None:
-    with prober_for(accounts.url, probes_per_hour=1) as prober:
-        began = time.monotonic()
-        with closing(prober.probe(users(1, 2, 3))) as findings:  # type: ignore[type-var]  # a generator, which can be closed
-            next(findings)
-
-    assert time.monotonic() - began < 1
+    with (
+        soon(),
+        prober_for(accounts.url, probes_per_hour=1) as prober,
+        closing(prober.probe(users(1, 2, 3))) as findings,  # type: ignore[type-var]  # a generator, which can be closed
+    ):
+        next(findings)
 
 
 def test_a_refusal_ends_also_the_pauses_of_the_others(accounts: AccountServer) -> None:
@@ -475,13 +467,11 @@ def test_a_refusal_ends_also_the_pauses_of_the_others(accounts: AccountServer) -
     accounts.faults.answers |= {user_id(1): unavailable, user_id(2): unavailable, user_id(3): unavailable}
     refusing = threading.Timer(0.2, accounts.faults.answers.update, [{user_id(3): refused}])
     refusing.start()
-    began = time.monotonic()
-    with prober_for(accounts.url, concurrency=3, back_off=(0.3, 60)) as prober:
+    with soon(), prober_for(accounts.url, concurrency=3, back_off=(0.3, 2 * PATIENCE)) as prober:
         _, error = outcome(prober.probe(users(1, 2, 3)))
     refusing.join()
 
     assert isinstance(error, DocusignRefused)
-    assert time.monotonic() - began < 2
 
 
 def test_a_burst_is_never_larger_than_allowed_also_over_several_calls(accounts: AccountServer) -> None:
@@ -763,10 +753,8 @@ def test_a_flood_is_cut_off_and_costs_neither_memory_nor_time(kind: str) -> None
 
     tracemalloc.start()
     try:
-        began = time.monotonic()
-        with Liar(flood) as liar:
+        with soon(), Liar(flood) as liar:
             (finding,), error = probed(liar)
-        took = time.monotonic() - began
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -774,18 +762,17 @@ def test_a_flood_is_cut_off_and_costs_neither_memory_nor_time(kind: str) -> None
     assert error is None
     assert finding.status is Status.UNKNOWN
     assert finding.detail in {"answer too large", "answer is not HTTP"}
-    assert took < 2
     assert most < 2_000_000
     assert liar.flooded < 30_000_000  # what fits into the buffers of the network
 
 
 DRIPS = {
     "status line": (b"", LACKING),
-    "headers": (b"HTTP/1.1 400 Bad\r\n", b"a: b\r\n" * 100),
+    "headers": (b"HTTP/1.1 400 Bad\r\n", b"a: b\r\n" * 10_000),
     "body": (http(400, b"", length=28), b'{"error":"consent_required"}' * 9),
-    "body without length": (b"HTTP/1.1 400 Bad\r\n\r\n", b" " * 500),
-    "chunks": (b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 50),
-    "100 after 100": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 20),
+    "body without length": (b"HTTP/1.1 400 Bad\r\n\r\n", b" " * 50_000),
+    "chunks": (b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 10_000),
+    "100 after 100": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2000),
     "nothing at all": (b"", b""),
 }
 
@@ -800,13 +787,10 @@ def test_the_deadline_is_one_for_the_whole_answer(kind: str) -> None:
         peer.drip(rest)
         peer.liar.over.wait()
 
-    began = time.monotonic()
-    with Liar(drip) as liar, prober_for(liar.url, timeout=0.2, back_off=()) as prober:
+    with soon(), Liar(drip) as liar, prober_for(liar.url, timeout=0.2, back_off=()) as prober:
         (finding,) = prober.probe(users(1))
-        took = time.monotonic() - began
 
     assert (finding.status, finding.detail) == (Status.UNKNOWN, "timed out")
-    assert 0.15 < took < 1
 
 
 def reset(peer: Peer) -> bool:
@@ -1000,14 +984,15 @@ def test_a_server_without_tls_gets_no_request() -> None:
 
 
 def test_the_handshake_counts_towards_the_deadline(authority: trustme.CA, ca_file: Path) -> None:
-    late = Liar(lambda peer: peer.liar.over.wait(), serving(authority.issue_cert("127.0.0.1")), handshake_after=0.4)
-    began = time.monotonic()
+    def answer(peer: Peer) -> None:
+        peer.liar.over.wait(0.4)
+        peer.sock.sendall(LACKING)
+
+    late = Liar(answer, serving(authority.issue_cert("127.0.0.1")), handshake_after=0.4)
     with late, prober_for(late.url, ca_file=ca_file, timeout=0.6, back_off=()) as prober:
         (finding,) = prober.probe(users(1))
-        took = time.monotonic() - began
 
     assert finding.detail == "timed out"
-    assert took < 0.95
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", pem()])

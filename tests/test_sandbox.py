@@ -24,6 +24,7 @@ from campaign.sandbox import Sandbox
 from campaign.sandbox.accounts import AccountServer
 from campaign.sandbox.grant import DROPPED, JWT_GRANT, Application, CannedAnswer, Person, TokenRequest, json_answer
 from campaign.sandbox.mailbox import MailCatcher
+from tests.patience import PATIENCE, soon
 
 NOW = 1_800_000_000
 CLIENT = "7c2b8d7e-7a6a-4a4f-9d13-2b1f1a1f0c11"
@@ -369,17 +370,15 @@ def test_one_connection_serves_many_requests_even_those_whose_body_nobody_wanted
 
 
 def test_leaving_does_not_wait_for_clients() -> None:
-    with AccountServer() as server:
-        server.faults.latency = 60
+    with soon(), AccountServer() as server:
+        server.faults.latency = 2 * PATIENCE
         idle = connected(server)
         waiting = http.client.HTTPConnection("127.0.0.1", urlsplit(server.url).port or 0)
         waiting.request("POST", "/oauth/token", b"")
         time.sleep(0.1)
-        began = time.monotonic()
 
     with idle:
         waiting.close()
-        assert time.monotonic() - began < 2
         assert idle.recv(1) == b""
 
 
@@ -642,13 +641,10 @@ def test_file_names_are_tame_and_go_on_where_they_were(catcher: MailCatcher, tmp
 
 
 def test_leaving_the_catcher_does_not_wait_for_clients(tmp_path: Path) -> None:
-    with MailCatcher(tmp_path) as catcher:
+    with soon(), MailCatcher(tmp_path) as catcher:
         client = socket.create_connection(("127.0.0.1", catcher.port))
         client.recv(100)
-        began = time.monotonic()
     client.close()
-
-    assert time.monotonic() - began < 2
 
 
 # Both together

@@ -32,6 +32,7 @@ from joserfc.jwk import RSAKey
 from campaign.config import Mail
 from campaign.errors import CampaignError, ConfigError, ExitCode, RelayRefused, RelayUnreachable
 from campaign.sasl import TokenSource, exchange, tokens
+from tests.patience import soon
 from tests.test_prober import Liar, Peer, http, saying, serving
 from tests.token_server import (
     APP_ID,
@@ -515,13 +516,11 @@ def test_a_server_that_lies_costs_neither_time_nor_memory(
     lie: Callable[[Peer], object], said: str, provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchange, "_SECONDS", 0.5)
-    began = time.monotonic()
-    with TokenServer(tmp_path) as server, Liar(lie, serving(authority().issue_cert("127.0.0.1"))) as liar:
+    with soon(), TokenServer(tmp_path) as server, Liar(lie, serving(authority().issue_cert("127.0.0.1"))) as liar:
         error = failure(source_for(provider, liar.url, tmp_path, server.ca_file))
 
     assert isinstance(error, RelayUnreachable)
     assert f"{liar.url} gives no access token: {said}" in str(error)
-    assert time.monotonic() - began < 1.5
     assert len(liar.requests) == 1
 
 
