@@ -264,6 +264,33 @@ def link(
 
 
 @app.command()
+def advise(
+    config: ConfigFile = DEFAULT,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option("--domain", metavar="NAME", help="Consider one consent for this domain; may be given several times."),
+    ] = None,
+    verify: Annotated[
+        str | None, typer.Option("--verify", metavar="DOMAIN", help="Ask Docusign about a handful of users who lack it there.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how many of those who lack consent one administrator's consent would clear, and how it is given. Changes nothing."""
+    from campaign import advice
+    from campaign.showing import advised
+
+    settings = _load(config)
+    if verify and domain:
+        raise UsageError("--domain and --verify do not go together", "first count, then verify")
+    if verify:
+        verdict = advice.verify(settings, _means(), verify)
+        _print_json(verdict.as_json()) if as_json else typer.echo(verdict.as_text())
+    else:
+        found = advice.advise(settings, domain or ())
+        _print_json(found.as_json()) if as_json else _show(advised.page(found))
+
+
+@app.command()
 def suppress(
     user: UserArgument,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever asks later.")],

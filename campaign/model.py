@@ -128,6 +128,11 @@ class User:
         """`email` in the form in which addresses are compared."""
         return address_key(self.email)
 
+    @property
+    def domain(self) -> str:
+        """The domain of `recipient`, in lower case."""
+        return self.recipient.rpartition("@")[2].lower()
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:

@@ -1,13 +1,15 @@
-"""Asks first the canaries, then everybody whose consent is not fresh; what is found is committed before it is believed."""
+"""Asks first the canaries, then everybody whose consent is not fresh; a night commits what is found before it believes it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
 
-from campaign import plan
-from campaign.docusign import Prober
-from campaign.errors import CampaignError, DocusignUnreachable, LedgerError
+from campaign import guards, plan
+from campaign.config import Config, Docusign
+from campaign.docusign import Prober, Signer
+from campaign.errors import CampaignError, DocusignUnreachable, GuardTripped, LedgerError
+from campaign.given import Means
 from campaign.ledger import Memory
 from campaign.model import Finding, Standing, Status, User
 from campaign.night import Night
@@ -30,6 +32,22 @@ def probe(night: Night, memory: Memory) -> None:
     night.standings = of_roster(night, memory.standings())
 
 
+def ask(config: Config, means: Means, signer: Signer, user_ids: Iterable[str]) -> list[Finding]:
+    """What Docusign answers about a few users, asked as safely as in a night: the canaries first. Nothing is noted.
+
+    Raises GuardTripped where no canary is granted or the STOP file is there, DocusignRefused, DocusignUnreachable, Interrupted.
+    """
+    stop_if_asked(means.stop, config.stop_file)
+    with closing(Prober(config.docusign, signer, means.clock, means.stop, back_off=means.waits.probe)) as prober:
+        canary = list(prober.probe(config.docusign.canary))
+        _canary_speaks(canary, config.docusign)
+        for trip in guards.check(guards.Night(canary, (), {}, None, 0, 0), config.guards, approved=None):
+            raise GuardTripped(f"guard {trip.guard}: {trip.seen}", trip.meaning)
+        findings = list(prober.probe(user_ids))
+    stop_if_asked(means.stop, config.stop_file)
+    return findings
+
+
 def of_roster(night: Night, standings: Mapping[str, Standing]) -> dict[str, Standing]:
     """The standings of the roster's users, also of those who are new."""
     users = night.given.roster.users
@@ -43,7 +61,7 @@ def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
     waiting = partial(means.waiting, "probing")
     with closing(Prober(config.docusign, night.given.signer, means.clock, means.stop, **waits, waiting=waiting)) as prober:
         night.canary = list(prober.probe(config.docusign.canary))
-        if _canary_speaks(night):
+        if _canary_speaks(night.canary, config.docusign):
             memory.note(night.canary, before, means.clock())
             todo = [user.user_id for user in night.given.roster.users if _is_due(user, before[user.user_id], night)]
             _note_all(prober.probe(todo), len(todo), night, memory, before)
@@ -51,13 +69,12 @@ def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
     stop_if_asked(means.stop, config.stop_file)
 
 
-def _canary_speaks(night: Night) -> bool:
+def _canary_speaks(canary: Sequence[Finding], docusign: Docusign) -> bool:
     """Whether the other answers could be believed. Raises DocusignUnreachable where no canary got an answer at all."""
-    docusign = night.config.docusign
-    if night.canary and all(finding.status is Status.UNKNOWN for finding in night.canary):
-        what = f"{docusign.server}: no usable answer for any canary, the last: {night.canary[-1].detail}"
+    if canary and all(finding.status is Status.UNKNOWN for finding in canary):
+        what = f"{docusign.server}: no usable answer for any canary, the last: {canary[-1].detail}"
         raise DocusignUnreachable(what, "check the network; Docusign's status page tells of outages")
-    return not docusign.canary or any(finding.status is Status.GRANTED for finding in night.canary)
+    return not docusign.canary or any(finding.status is Status.GRANTED for finding in canary)
 
 
 def _is_due(user: User, standing: Standing, night: Night) -> bool:

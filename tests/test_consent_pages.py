@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from campaign.sandbox import Sandbox
+from campaign.sandbox import Organization, Person, Sandbox
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -154,6 +154,69 @@ def test_a_mistyped_address_is_told_and_can_be_put_right(sandbox: Sandbox, page:
     log_in(page, "jane@example.com")
 
     assert (told, heading(page)) == ("There is no such user.", "Allow Contract Sender?")
+
+
+def admin_link(sandbox: Sandbox, **changes: str) -> str:
+    return link(sandbox, scope="openid", admin_consent_scope="signature impersonation", **changes)
+
+
+def test_an_organizations_administrator_consents_for_everybody_of_its_domains_and_nobody_else(
+    sandbox: Sandbox, page: "Page"
+) -> None:
+    sandbox.accounts.add_organization(Organization("Example Ltd", ("EXAMPLE.com",), (JANE,)))
+    sandbox.accounts.add_person(Person("2f8fad5b-d9cb-469f-a165-70867728950e", "ann@example.org"))
+    page.goto(admin_link(sandbox))
+    log_in(page, "jane@example.com")
+    seen = page.inner_text("main")
+    page.get_by_role("button", name="Accept").click()
+
+    assert ["for all users" in seen, "Example Ltd" in seen, "EXAMPLE.com" in seen] == [True] * 3
+    assert (heading(page), "code=" in page.url) == ("Thank you", True)
+    assert [sandbox.accounts.consented(one, CLIENT) for one in (JANE, JOE)] == [BOTH, BOTH]
+    assert sandbox.accounts.consented("2f8fad5b-d9cb-469f-a165-70867728950e", CLIENT) == frozenset()
+
+
+def test_who_administers_no_organization_is_told_so_in_docusigns_words(sandbox: Sandbox, page: "Page") -> None:
+    sandbox.accounts.add_organization(Organization("Example Ltd", ("example.com",), (JANE,), (CLIENT,)))
+    page.goto(admin_link(sandbox))
+    log_in(page, "joe@example.com")
+    for_all = heading(page)
+    page.goto(f"{sandbox.accounts.url}/admin/connected-apps")
+
+    assert (for_all, heading(page)) == ("You are not an organization admin", "You are not an organization admin")
+    assert sandbox.accounts.consented(JOE, CLIENT) == frozenset()
+
+
+def test_an_administrator_declines_and_the_link_without_openid_is_wrong(sandbox: Sandbox, page: "Page") -> None:
+    sandbox.accounts.add_organization(Organization("Example Ltd", ("example.com",), (JANE,)))
+    page.goto(admin_link(sandbox))
+    log_in(page, "jane@example.com")
+    page.get_by_role("button", name="Decline").click()
+    declined = heading(page)
+    page.goto(link(sandbox, admin_consent_scope="signature impersonation"))
+
+    assert (declined, heading(page)) == ("You declined", "Something is wrong with this link")
+    assert sandbox.accounts.consented(JANE, CLIENT) == frozenset()
+
+
+def test_connected_apps_of_docusign_admin_authorizes_and_revokes_for_all(sandbox: Sandbox, page: "Page") -> None:
+    sandbox.accounts.add_organization(Organization("Example Ltd", ("example.com",), (JANE,), (CLIENT,)))
+    page.goto(f"{sandbox.accounts.url}/admin/connected-apps")
+    log_in(page, "jane@example.com")
+    page.get_by_label("Scopes, in space delimited format").fill("signature impersonation")
+    page.get_by_role("button", name="Authorize Application").click()
+    authorized = sandbox.accounts.consented(JOE, CLIENT)
+    page.get_by_role("button", name="Revoke").click()
+
+    assert (authorized, sandbox.accounts.consented(JOE, CLIENT)) == (BOTH, frozenset())
+    assert "No application is authorized" in page.inner_text("main")
+
+
+def test_a_domain_belongs_to_one_organization(sandbox: Sandbox) -> None:
+    sandbox.accounts.add_organization(Organization("Example Ltd", ("example.com",), (JANE,)))
+
+    with pytest.raises(ValueError, match="Example Ltd"):
+        sandbox.accounts.add_organization(Organization("Other", ("Example.com",), (JOE,)))
 
 
 def test_every_page_says_that_it_is_a_sandbox(sandbox: Sandbox, page: "Page") -> None:

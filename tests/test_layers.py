@@ -10,13 +10,14 @@ PACKAGE = Path(__file__).parent.parent / "campaign"
 # From the ground up. A module imports only what stands on a lower floor, or in its own room (a folder).
 FLOORS = [
     ["errors"],
-    ["model", "files", "bounded", "pace", "stopping", "crash"],
+    ["model", "domains", "files", "bounded", "pace", "stopping", "crash"],
     ["config", "words", "tls", "keys"],
     ["https"],
     ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl", "bounces"],
     ["given"],
     ["night"],
     ["probing", "handover"],
+    ["advice"],
     ["nightly", "layout", "showing", "monitoring"],
     ["explaining"],
     ["previewing", "orders", "returning", "forgetting"],

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from campaign.sandbox.accounts import AccountServer
 from campaign.sandbox.grant import DROPPED, Application, CannedAnswer, Person, TokenRequest, json_answer
 from campaign.sandbox.mailbox import MailCatcher
+from campaign.sandbox.organizations import Organization
 
 __all__ = [
     "DROPPED",
@@ -19,6 +20,7 @@ __all__ = [
     "Application",
     "CannedAnswer",
     "MailCatcher",
+    "Organization",
     "Person",
     "Sandbox",
     "TokenRequest",

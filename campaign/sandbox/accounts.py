@@ -18,6 +18,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.utils import redirect
 
 from campaign.model import address_key
+from campaign.sandbox import administration
 from campaign.sandbox.grant import (
     DROPPED,
     HOSTS,
@@ -32,9 +33,10 @@ from campaign.sandbox.grant import (
     subject_of,
 )
 from campaign.sandbox.loopback import PlainResponse, Server, listener
+from campaign.sandbox.organizations import Organization, Organizations
 from campaign.sandbox.pages import back, known_scopes, page, text, thanks
 
-__all__ = ["DROPPED", "AccountServer", "Application", "CannedAnswer", "Person", "TokenRequest", "json_answer"]
+__all__ = ["DROPPED", "AccountServer", "Application", "CannedAnswer", "Organization", "Person", "TokenRequest", "json_answer"]
 
 CHOICES = 10  # people that the log-in page offers by name
 COOKIE = "sandbox_user"
@@ -65,6 +67,7 @@ class AccountServer:
         self._applications: dict[str, Application] = {}
         self._consents: dict[tuple[str, str], frozenset[str]] = {}  # by user id and client id
         self._consents_lock = threading.Lock()
+        self._organizations = Organizations()
         self._grants = Grants(audience, clock, self._people, self._applications, self.consented, secrets.token_bytes(32))
         self._leaving = threading.Event()
         self._routes = self._mapped()
@@ -76,6 +79,7 @@ class AccountServer:
             Rule("/oauth/auth", endpoint=self._authorize, methods=["GET", "POST"]),
             Rule("/login", endpoint=self._log_in, methods=["POST"]),
             Rule("/me/appconsent", endpoint=self._connected_apps, methods=["GET", "POST"]),
+            Rule(administration.CONNECTED_APPS, endpoint=self._administer, methods=["GET", "POST"]),
             Rule("/", endpoint=self._connected_apps, methods=["GET"]),
             Rule("/thanks", endpoint=self._thanks, methods=["GET"]),
         ]
@@ -105,19 +109,26 @@ class AccountServer:
         """Add a user, or replace the one with the same user id."""
         self._people[person.user_id.lower()] = person
 
+    def add_organization(self, organization: Organization) -> None:
+        """Add an organization, or replace it. Raises ValueError for a domain that another one has claimed."""
+        self._organizations.add(organization)
+
     def consent(self, user_id: str, client_id: str, scopes: Iterable[str]) -> None:
         """Add to what a user has consented to, as if on the consent page."""
+        pair = _pair(user_id, client_id)
         with self._consents_lock:
-            self._consents[_pair(user_id, client_id)] = self.consented(user_id, client_id) | frozenset(scopes)
+            self._consents[pair] = self._consents.get(pair, frozenset()) | frozenset(scopes)
 
     def revoke(self, user_id: str, client_id: str) -> None:
-        """Take a user's consent back. Tokens already issued live on until they expire."""
+        """Take a user's own consent back; that of an organization stays. Tokens already issued live on until they expire."""
         with self._consents_lock:
             self._consents.pop(_pair(user_id, client_id), None)
 
     def consented(self, user_id: str, client_id: str) -> frozenset[str]:
         """Return the scopes that this application may use for this user: the one place that knows."""
-        return self._consents.get(_pair(user_id, client_id), frozenset())
+        person = self._people.get(user_id.lower())
+        own = self._consents.get(_pair(user_id, client_id), frozenset())
+        return own | (self._organizations.consented_for(person, client_id) if person else frozenset())
 
     # The token endpoint
 
@@ -146,6 +157,9 @@ class AccountServer:
         person = self._logged_in(request)
         if request.form.get("decision") == "decline":
             return back(redirect_uri, request, error="access_denied")
+        if administration.wants_consent_for_all(request):
+            asked = administration.consent_for_all(request, application, person, self._organizations)
+            return asked or back(redirect_uri, request, **self._proof(request, person))
         if request.form.get("decision") == "accept":
             self.consent(person.user_id, application.client_id, scopes)
         if scopes <= self.consented(person.user_id, application.client_id):
@@ -187,7 +201,7 @@ class AccountServer:
 
     def _log_in(self, request: Request) -> Response:
         login, onward = request.form["login"].strip(), request.form["continue"]
-        if not onward.startswith(("/oauth/auth?", "/me/appconsent?", "/?")):
+        if not onward.startswith(("/oauth/auth?", "/me/appconsent?", f"{administration.CONNECTED_APPS}?", "/?")):
             raise BadRequest
         found = [
             person
@@ -209,6 +223,9 @@ class AccountServer:
         applications = tuple(self._applications.values())
         grants = [(application, self.consented(person.user_id, application.client_id)) for application in applications]
         return page("connected_apps", title="Connected apps", person=person, grants=[grant for grant in grants if grant[1]])
+
+    def _administer(self, request: Request) -> Response:
+        return administration.connected_apps(request, self._logged_in(request), self._organizations, self._applications)
 
     def _thanks(self, request: Request) -> Response:
         return thanks(accepted="code" in request.args, declined="error" in request.args)

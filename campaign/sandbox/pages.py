@@ -30,8 +30,9 @@ header { background: #7a4b00; color: #fff; padding: .6rem 1rem; text-align: cent
 main { max-width: 30rem; margin: 3rem auto; padding: 2rem 2.25rem; background: #fff;
   border: 1px solid #d5dbe1; border-radius: 8px; }
 h1 { font-size: 1.4rem; line-height: 1.3; margin: 0 0 1rem; }
+h2 { font-size: 1.1rem; margin: 1.5rem 0 .5rem; }
 label { display: block; font-weight: 600; }
-input { box-sizing: border-box; width: 100%; margin: .3rem 0 1rem; padding: .55rem .7rem; font: inherit;
+input, select { box-sizing: border-box; width: 100%; margin: .3rem 0 1rem; padding: .55rem .7rem; font: inherit;
   border: 1px solid #8895a3; border-radius: 5px; }
 button { padding: .55rem 1.4rem; font: inherit; font-weight: 600; border: 1px solid #1f5f8b; border-radius: 5px;
   background: #1f5f8b; color: #fff; cursor: pointer; }
@@ -85,6 +86,44 @@ _CONSENT = """{% extends "layout" %}{% block content %}
 <p class="quiet">You can take this back at any time under <a href="/me/appconsent">Connected apps</a>.</p>
 {% endblock %}"""
 
+_ADMIN_CONSENT = """{% extends "layout" %}{% block content %}
+<p><strong>{{ application.name }}</strong> asks for your permission to do this for all users of your organization:</p>
+<ul>{% for scope in scopes %}<li>{{ words[scope] }}<small>{{ scope }}</small></li>{% endfor %}</ul>
+{% for organization in organizations %}
+<p><strong>{{ organization.name }}</strong>: everybody whose address is in
+{{ organization.domains | join(", ") or "no claimed domain" }}</p>
+{% endfor %}
+<form method="post">
+<button name="decision" value="accept">Accept</button>
+<button name="decision" value="decline" class="plain">Decline</button>
+</form>
+<p class="quiet">You are logged in as <strong>{{ person.email }}</strong>. <a href="{{ relogin }}">Use another account</a></p>
+{% endblock %}"""
+
+_ADMIN_APPS = """{% extends "layout" %}{% block content %}
+{% for organization, authorized, available in rows %}
+<h2>{{ organization.name }}</h2>
+<p>Claimed domains: {{ organization.domains | join(", ") or "none" }}</p>
+<ul>{% for application, scopes in authorized %}
+<li><strong>{{ application.name }}</strong><small>{{ scopes | sort | join(" ") }}</small>
+<form method="post" action="/admin/connected-apps">
+<input type="hidden" name="organization" value="{{ organization.name }}">
+<input type="hidden" name="client_id" value="{{ application.client_id }}">
+<button class="plain" name="do" value="revoke">Revoke</button></form></li>
+{% else %}<li>No application is authorized for all users.</li>{% endfor %}</ul>
+{% if available %}<form method="post" action="/admin/connected-apps">
+<input type="hidden" name="organization" value="{{ organization.name }}">
+<label>Application <select name="client_id">
+{% for application in available %}<option value="{{ application.client_id }}">
+{{- application.name }} ({{ application.client_id }})</option>{% endfor %}</select></label>
+<label>Scopes, in space delimited format <input name="scopes" autocomplete="off" required></label>
+<button name="do" value="add">Authorize Application</button>
+</form>{% endif %}
+{% endfor %}
+<p class="quiet">You are logged in as <strong>{{ person.email }}</strong>.
+<a href="/admin/connected-apps?prompt=login">Use another account</a></p>
+{% endblock %}"""
+
 _CONNECTED_APPS = """{% extends "layout" %}{% block content %}
 <p>These applications may act for <strong>{{ person.email }}</strong>:</p>
 <ul>{% for application, scopes in grants %}
@@ -101,7 +140,15 @@ _TEXT = """{% extends "layout" %}{% block content %}
 
 _TEMPLATES = Environment(
     loader=DictLoader(
-        {"layout": _LAYOUT, "login": _LOGIN, "consent": _CONSENT, "connected_apps": _CONNECTED_APPS, "text": _TEXT}
+        {
+            "layout": _LAYOUT,
+            "login": _LOGIN,
+            "consent": _CONSENT,
+            "connected_apps": _CONNECTED_APPS,
+            "admin_consent": _ADMIN_CONSENT,
+            "admin_apps": _ADMIN_APPS,
+            "text": _TEXT,
+        }
     ),
     autoescape=True,
     undefined=StrictUndefined,
@@ -110,7 +157,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Frame-Options": "SAMEORIGIN", "X-Con
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:  # noqa: ANN401  # whatever the template names
-    """Render `login`, `consent`, `connected_apps` or `text`; every page needs a `title`."""
+    """Render one of the pages by its name; every page needs a `title`."""
     html = _TEMPLATES.get_template(template).render(words=SCOPES, **values)
     return Response(html, status, _HEADERS, mimetype="text/html")
 

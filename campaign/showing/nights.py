@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from campaign import advice
 from campaign.model import Action, Check, Decision, Grade, Outcome, Reason
 from campaign.night import Night
 from campaign.showing.page import Line, Page, Table, Tone, spaced
@@ -41,6 +42,7 @@ def plan(done: Night) -> Page:
         _left_alone(done.decisions),
         _unusable(done),
         [Line(f"guard {trip.guard}: {trip.seen}", Tone.DOUBT) for trip in done.trips],
+        _one_consent(done),
         _command(done),
     )
 
@@ -115,6 +117,13 @@ def _unusable(done: Night) -> list[Table]:
     more = f"and {len(rejects) - _NAMES} more: see the report" if len(rejects) > _NAMES else ""
     heading = f"rows of {done.config.roster.file.name} that cannot be used"
     return [Table(("row", "what is wrong"), rows, heading=heading, more=more)] if rows else []
+
+
+def _one_consent(done: Night) -> list[Line]:
+    """What an administrator's consent would clear, where that is much; an ISV asks the customers' administrators anyway."""
+    found = advice.count(done.given.roster.users, done.standings)
+    is_said = found.is_worth_a_word and not done.config.customers.file
+    return [Line(f"{found.sentence} How: campaign advise", Tone.GOOD)] if is_said else []
 
 
 def _command(done: Night) -> list[Line]:
