@@ -97,7 +97,7 @@ def test_what_decides_does_no_input_or_output_and_reads_no_clock(module: str) ->
     assert ".now(" not in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("module", sorted(set(modules()) - {"cli"}))
+@pytest.mark.parametrize("module", sorted(module for module in modules() if room(module) != "cli"))
 def test_only_the_command_line_prints_exits_and_reads_the_environment(module: str) -> None:
     tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}

@@ -1,0 +1,38 @@
+"""The program's face: its name, its options, and the groups that its commands stand in."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Runs a Docusign consent campaign: asks who has consented, mails the consent link to those who have not, reports.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its tracebacks can show local variables, and those hold the key
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Group(StrEnum):
+    """Where a command stands in the help, in this order."""
+
+    TRYING = "Trying it out"
+    NIGHTS = "Every night"
+    CONSENTS = "Ways to the consent"
+    USERS = "One user"
+    UPKEEP = "Upkeep"
+
+
+ConfigFile = Annotated[Path, typer.Option("--config", envvar="CAMPAIGN_CONFIG", help="The campaign's configuration.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary; only what went wrong.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print the summary also where nobody watches, as under cron.")]
+Note = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever asks later; may be left out.")]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="A user id or an e-mail address.")]
+DEFAULT = Path("campaign.toml")
+
+
+def examples(*lines: str) -> str:
+    """What stands below a command's help: lines to copy."""
+    return "\n\n".join(["Examples:" if len(lines) > 1 else "Example:", *lines])

@@ -1,0 +1,94 @@
+"""Commands about one user: what happened, what is mailed, what is ordered."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from campaign.cli.app import DEFAULT, ConfigFile, Group, Json, Note, UserArgument, app, examples
+from campaign.cli.outside import load, means, now, writing
+from campaign.cli.saying import print_json, show
+from campaign.model import stamp
+
+
+@app.command(rich_help_panel=Group.USERS, epilog=examples("campaign explain ada@example.com"))
+def explain(user: UserArgument, config: ConfigFile = DEFAULT, as_json: Json = False) -> None:
+    """Say everything that happened with one user, what happens next, when, and why: a letter to pass on or to read out."""
+    from campaign import explaining
+
+    settings = load(config)
+    story = explaining.explain(settings, user, now())
+    print_json(story.as_json()) if as_json else show(story.as_page())
+
+
+@app.command(
+    rich_help_panel=Group.USERS,
+    epilog=examples(
+        "campaign preview ada@example.com --template reminder --out reminder.html",
+        "campaign preview ada@example.com --to you@example.com",
+    ),
+)
+def preview(
+    user: UserArgument,
+    config: ConfigFile = DEFAULT,
+    template: Annotated[str, typer.Option("--template", help="invite, reminder or escalation.")] = "invite",
+    out: Annotated[Path | None, typer.Option("--out", help="Write FILE.eml, .html or .txt instead of printing the text.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Send it to this address, marked as a test.")] = None,
+) -> None:
+    """Show the exact message a user would get. Nothing is recorded."""
+    from campaign import previewing
+
+    settings = load(config)
+    message = previewing.preview(settings, user, template, now())
+    if out:
+        with writing(out):
+            previewing.save(message, out)
+    if to:
+        typer.echo(previewing.send_test(settings, means(), message, to))
+    if not out and not to:
+        typer.echo(previewing.text(message))
+
+
+@app.command(rich_help_panel=Group.USERS, epilog=examples("campaign suppress ada@example.com --reason leave --until 2027-02-01"))
+def suppress(
+    user: UserArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever asks later.")],
+    config: ConfigFile = DEFAULT,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--until", formats=["%Y-%m-%d"], help="The first day, in [policy] timezone, that may mail again."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let a user not be contacted, for good or until a day; also one who is new in the roster, before the first night."""
+    from campaign import orders
+
+    settings = load(config)
+    ends = until.replace(tzinfo=settings.policy.zone) if until else None
+    user_id = orders.suppress(settings, user, reason, ends, now())
+    if as_json:
+        print_json({"user_id": user_id, "suppressed": reason.strip(), "until": stamp(ends) if ends else None})
+    else:
+        typer.echo(f"{user_id} is not contacted" + (f" until {until:%Y-%m-%d}" if until else ""))
+
+
+@app.command(rich_help_panel=Group.USERS, epilog=examples("campaign unsuppress ada@example.com"))
+def unsuppress(user: UserArgument, config: ConfigFile = DEFAULT, reason: Note = "", as_json: Json = False) -> None:
+    """Let a user be contacted again, also one whose address was refused."""
+    from campaign import orders
+
+    user_id = orders.unsuppress(load(config), user, now(), reason)
+    print_json({"user_id": user_id, "reason": reason.strip()}) if as_json else typer.echo(f"{user_id} may be contacted again")
+
+
+@app.command(rich_help_panel=Group.USERS, epilog=examples("campaign forget ada@example.com"))
+def forget(user: UserArgument, config: ConfigFile = DEFAULT) -> None:
+    """Take a user's personal data out of the ledger, and have the user neither asked nor mailed. Caps and spacing still hold."""
+    from campaign import forgetting
+
+    reports = forgetting.forget(load(config), user, now())
+    typer.echo(f"{user} is forgotten: the ledger names this user no more, and keeps the number and dates of messages")
+    if reports:
+        typer.echo(f"still named in {len(reports)} reports, the last of them {reports[-1]}")
+        typer.echo("with the user off the roster: campaign report, and for old reports: campaign purge --older-than DAYS")
