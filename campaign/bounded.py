@@ -11,9 +11,12 @@ import re
 import select
 import socket
 import ssl
+import threading
 import time
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeAlias
 
+Address: TypeAlias = tuple[Any, ...]  # as the socket module has them: the host first, as a number
 _PLACE = re.compile(r" \(_ssl\.c:\d+\)")
 
 
@@ -82,19 +85,58 @@ class BoundedSocket:
         return getattr(self.inner, name)
 
 
-def dial(host: str, port: int, seconds: float) -> socket.socket:
-    """Connect to the first address that answers; all get the same share of the time, so that one dead one cannot eat it.
+def look_up(host: str, port: int, seconds: float) -> dict[Address, int]:
+    """The addresses of a host, in the order in which to try them, each with its family.
 
-    Raises the last address's OSError, UnicodeError for a host name that is none.
+    The system's resolver cannot be interrupted: where no name server answers, it is left behind in a thread that nobody waits
+    for. Raises TimeoutError then, OSError for a name that is not known, UnicodeError for one that is none.
     """
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    failure: OSError = ConnectionAbortedError("the host name has no address")
-    for *_, address in addresses:
+    answer: Future[dict[Address, int]] = Future()
+
+    def ask() -> None:
         try:
-            return socket.create_connection((str(address[0]), port), seconds / len(addresses))
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answer.set_result({address: family for family, _, _, _, address in found})
+        except Exception as error:  # noqa: BLE001  # it is raised where it is waited for
+            answer.set_exception(error)
+
+    try:
+        threading.Thread(target=ask, name="look-up", daemon=True).start()
+    except RuntimeError as error:  # TasksMax or a limit on processes
+        raise OSError("no thread could be started") from error
+    try:
+        return answer.result(seconds)
+    except TimeoutError:
+        raise TimeoutError(f"no name server answered within {seconds:g} seconds") from None
+
+
+def dial(host: str, port: int, seconds: float) -> socket.socket:
+    """Connect to the first address that answers, look-up included within the time.
+
+    All addresses get the same share of what is left, so that one dead one cannot eat it. Raises the last address's OSError,
+    and what `look_up` raises.
+    """
+    end = time.monotonic() + seconds
+    addresses = look_up(host, port, seconds)
+    share = max(end - time.monotonic(), 0.001) / max(len(addresses), 1)  # 0 would mean: do not wait at all
+    failure: OSError = ConnectionAbortedError("the host name has no address")
+    for address, family in addresses.items():
+        try:
+            return _connected(address, family, share)
         except OSError as error:
             failure = error
     raise failure
+
+
+def _connected(address: Address, family: int, seconds: float) -> socket.socket:
+    connected = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(seconds)
+        connected.connect(address)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
 
 
 def words(error: Exception) -> str:

@@ -122,6 +122,7 @@ def route(config: Config, means: Means) -> Route:
         host=mail.host,
         port=mail.port,
         security=mail.security,
+        helo_name=mail.helo_name,
         username=mail.username if mail.auth != "none" else "",
         password=password.get_secret_value if password else str,
         tokens=tokens,

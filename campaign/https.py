@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from campaign.bounded import BoundedSocket, TooMuch
+from campaign.bounded import BoundedSocket, TooMuch, dial
 from campaign.tls import verifying_context
 
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its warnings hold what a server sent, as it came
@@ -124,13 +124,10 @@ class _Connection(urllib3.connection.HTTPConnection):
         self.sock: Any = BoundedSocket(self.sock, self._seconds, _MOST_BYTES)
 
     def _new_conn(self) -> socket.socket:
-        """Give every address of the host the same share of the time, so that dead ones cannot eat it; TLS gets what is left."""
+        """Look the name up and connect within the time of the step; TLS gets what is left."""
         seconds, began = self._seconds, time.monotonic()
-        try:
-            self.timeout = seconds / len(socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM))
-            connected = super()._new_conn()
-        finally:
-            self.timeout = seconds
+        connected = dial(self._dns_host, self.port, seconds)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as urllib3 does
         connected.settimeout(max(began + seconds - time.monotonic(), 0.001))  # 0 would mean: do not wait at all
         return connected
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import trustme
 
-from campaign.bounded import BoundedSocket, TooMuch, dial, words
-from tests.patience import soon
+from campaign.bounded import BoundedSocket, TooMuch, dial, look_up, words
+from tests.patience import PATIENCE, soon
 
 
 @pytest.fixture
@@ -163,6 +163,43 @@ def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
         return [found for each in hosts for found in resolve(each, port, *args, **options)]
 
     monkeypatch.setattr(socket, "getaddrinfo", both)
+
+
+@pytest.fixture
+def silent_name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no name server answer, as long as the test lasts."""
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(2 * PATIENCE) and [])
+    yield
+    over.set()
+
+
+@pytest.mark.promise(16)
+@pytest.mark.usefixtures("silent_name_server")
+def test_a_name_server_that_says_nothing_is_not_waited_for() -> None:
+    with soon(), pytest.raises(TimeoutError, match="no name server answered"):
+        dial("relay.test", 25, 0.2)
+
+
+@pytest.mark.promise(16)
+@pytest.mark.parametrize(("name", "error"), [("relay.invalid", OSError), ("a" * 64 + ".test", UnicodeError)])
+def test_a_name_that_is_not_found_or_none_fails_as_it_is(name: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        look_up(name, 25, 20)
+
+
+@pytest.mark.usefixtures("two_addresses")
+def test_addresses_are_told_once_each_in_their_order() -> None:
+    assert [address[:2] for address in look_up("relay.test", 25, 20)] == [("127.0.0.2", 25), ("127.0.0.1", 25)]
+
+
+def test_where_no_thread_can_be_started_the_look_up_fails_as_a_connection_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    with pytest.raises(OSError, match="no thread"):
+        look_up("localhost", 25, 20)
 
 
 @pytest.mark.usefixtures("two_addresses")

@@ -47,6 +47,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "mail": {
         "port": 587,
         "security": "starttls",
+        "helo_name": "",
         "auth": "none",
         "username": "",
         "reply_to": "",
@@ -469,6 +470,11 @@ REPLACED = [
 @pytest.mark.parametrize(("old", "new", "sentence"), REPLACED, ids=[new for _, new, _ in REPLACED])
 def test_a_wrong_value_of_a_needed_key_is_refused_likewise(write: Write, old: str, new: str, sentence: str) -> None:
     assert complaint(write, SMALLEST.replace(old, new)).startswith(sentence)
+
+
+@pytest.mark.parametrize("name", ["server", "[192.0.2.1]", "a b.example.com", "münchen.example", ".example"])
+def test_a_name_to_greet_by_is_a_full_host_name(write: Write, name: str) -> None:
+    assert f"[mail] helo_name: {name!r} is not a full host name" in complaint(write, mail=f'helo_name = "{name}"')
 
 
 def test_scopes_without_impersonation_or_twice_the_same_are_refused(write: Write) -> None:

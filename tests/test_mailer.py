@@ -408,6 +408,12 @@ def test_the_relay_is_greeted_without_asking_for_names(relay: Relay, make: MakeM
     ]
 
 
+def test_a_relay_that_wants_another_name_is_greeted_by_it(relay: Relay, make: MakeMailer) -> None:
+    make(relay, helo_name="server.example.com").ready()
+
+    assert [line.upper() for _, line in relay.commands] == ["EHLO SERVER.EXAMPLE.COM"]
+
+
 def test_the_words_before_any_conversation_are_checked() -> None:
     route = Route(host="127.0.0.1", port=1, security="none")
     for bad in ["", "a b@c", "a@b>", "ü@example.com"]:

@@ -1,17 +1,24 @@
 """What a night makes of everything that a relay can answer: the outcome, the exit code, who is blamed, and the next night."""
 
+import socket
 import sqlite3
+import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email import message_from_string
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trustme
 
 from campaign.errors import ExitCode
+from campaign.mailer import Route
 from tests.fakes import Relay
-from tests.world import World, user_id
+from tests.patience import PATIENCE
+from tests.world import World, email, user_id
 
 THE_ONE = user_id(2)  # whom the answers below are about; 1 is mailed before, 3 after
 
@@ -170,6 +177,83 @@ def test_before_a_message_everything_stops_the_run_and_uses_up_nothing(world: Wo
     world.night()
 
     assert sorted(world.mailed()) == sorted(f"person{n}@domain{n}.example" for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "answer", ["450 4.3.2 busy", "421 4.3.2 bye", "451 4.7.1 greylisted", "drop", "hang", "garbage", "endless"]
+)
+def test_what_fails_at_mail_from_is_tried_over_a_new_connection_and_then_on_another_night(world: World, answer: str) -> None:
+    world.relay.at("MAIL", answer, message=2).at("MAIL", answer, message=3)
+    night = world.night(approve=3)
+    row, message_id = world.report()[THE_ONE], message_id_of_the_one(world)
+    world.days_pass(1)
+    later = world.night()
+
+    assert (night.exit_code, later.exit_code) == (ExitCode.DONE, ExitCode.DONE)
+    assert (row["reason"], row["last_outcome"]) == ("waiting", "deferred")
+    assert to_the_one(world.relay) == [message_id]
+    assert sorted(world.mailed()) == sorted(f"person{n}@domain{n}.example" for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize("answer", ["450 4.3.2 busy", "421 4.3.2 bye", "drop", "hang", "garbage"])
+def test_once_at_mail_from_costs_nobody_a_night(world: World, answer: str) -> None:
+    world.relay.at("MAIL", answer, message=2)
+    night = world.night(approve=3)
+
+    assert night.exit_code == ExitCode.DONE
+    assert sorted(world.mailed()) == sorted(f"person{n}@domain{n}.example" for n in (1, 2, 3))
+
+
+BEFORE_A_MESSAGE = [
+    *(("STARTTLS", answer) for answer in ("454 4.7.0 TLS not available", "554 5.7.3 no", "220 go\n250 injected", "drop", "hang")),
+    *(("TLS", answer) for answer in ("drop", "hang", "garbage", "220 what")),
+    *(("AUTH", answer) for answer in ("454 4.7.0 Temporary authentication failure", "421 4.3.2 bye", "drop", "hang", "garbage")),
+]
+
+
+@pytest.mark.parametrize(("phase", "answer"), BEFORE_A_MESSAGE)
+def test_what_fails_on_the_way_to_a_message_stops_the_run_and_uses_up_nothing(tmp_path: Path, phase: str, answer: str) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    secret = tmp_path / "password"
+    secret.write_text("s3cret")
+    secret.chmod(0o600)
+    mail = {"security": "starttls", "ca_file": "ca.pem", "auth": "password", "username": "u", "timeout": 1, "final_timeout": 1}
+    relay = Relay(tls=context, login=("u", "s3cret")).at(phase, answer)
+    with World(tmp_path, relay=relay, keys={"mail": mail, "mail.password": {"file": "password"}}) as world:
+        world.roster([1, 2])
+        night, rows = world.night(approve=2), world.report().values()
+        sign_ins = relay.auth_attempts
+        relay.heal()
+        world.days_pass(1)
+        later = world.night()
+
+    assert (night.exit_code, len(night.problems)) == (ExitCode.REFUSED, 1)
+    assert {(row["reason"], row["messages"], row["last_outcome"]) for row in rows} == {("relay_refused", "0", "")}
+    assert sign_ins <= 3
+    assert not relay.auth_in_clear
+    assert later.exit_code == ExitCode.DONE
+    assert sorted(world.mailed()) == [email(1), email(2)]
+
+
+@pytest.mark.promise(16)
+def test_a_name_server_that_says_nothing_stops_the_run_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up, over = socket.getaddrinfo, threading.Event()
+    monkeypatch.setattr("campaign.given.Route", partial(Route, connect_timeout=0.2))
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *a, **k: over.wait(2 * PATIENCE) and [] if host == "relay.test" else look_up(host, *a, **k)
+    )
+    with World(tmp_path, keys={"mail": {"host": "relay.test", "security": "starttls"}}) as world:
+        world.roster([1])
+        night = world.night(approve=1)
+        rows = world.report()
+    over.set()
+
+    assert night.exit_code == ExitCode.REFUSED
+    assert "relay.test" in str(night.problems[0])
+    assert "no name server answered" in str(night.problems[0])
+    assert (rows[user_id(1)]["reason"], rows[user_id(1)]["messages"]) == ("relay_refused", "0")
 
 
 def test_a_relay_that_cannot_be_found_stops_the_run(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ BLAMES_RECIPIENT = [
     "550 5.1.10 RESOLVER.ADR.RecipientNotFound",
     "556 5.1.10 null MX",
     "550 5.2.1 mailbox disabled",
+    "550 5.1.1 <throttle@example.com>: Recipient address rejected: User unknown in local recipient table",
+    "550 5.1.1 ratelimit@server-busy.example: no such user",
     "550-5.1.1 The account does not exist.\n550 5.1.1 Learn more",
     "553 5.1.3: bad address",
     "550 5.1.0 Address rejected.",
@@ -44,6 +46,7 @@ TOO_FAST = [
     "450 4.2.1 Peak SMTP relay limit exceeded for customer. This is a temporary error.",
     "450-4.2.1 Peak SMTP\n450 4.2.1 relay limit exceeded",
     "421 4.7.0 Try again later, closing connection. (EHLO) x - gsmtp",
+    "421-4.7.0 Try again later, closing connection.\n421 4.7.0 (HELO) x - gsmtp",
     "421 4.4.5 Server busy, try again later.",
     "452 4.4.5 Messages per second limit exceeded",
     "452 4.5.3 Your message has too many recipients.",
@@ -97,6 +100,11 @@ BLAMES_US = [
     "552 5.3.4 too big",
     "554 5.7.1 Relay access denied",
     "554 5.7.1 Rejected by policy",
+    "550 5.7.1 <daily@example.com>: not within your limit of trust",
+    "554 Message rejected: Sending paused for this account. For more information, please check the inbox",
+    "550 5.7.705 Access denied, tenant has exceeded threshold",
+    "550 5.7.708 Access denied, traffic not accepted from this IP",
+    "550-5.7.1 Invalid credentials for relay [192.0.2.1]. The IP address you've registered\n550 5.7.1 in your Workspace",
     "554 Message rejected: Email address is not verified. The following identities failed the check in region EU-WEST-1",
 ]
 
@@ -231,6 +239,8 @@ def test_a_relay_that_is_busy_when_it_is_reached_anew_has_not_had_the_message() 
 # --- What a person is told --------------------------------------------------------------------------------------------
 
 MICROSOFT = ["end of December 2026", "second half of 2027", 'auth = "microsoft"', "High Volume Email", "relay of your own"]
+LOCKED = "user is locked by your organization's security defaults policy. Contact your administrator."
+UNFIT = "the request did not meet the criteria to be authenticated successfully."
 GOOGLE = ['auth = "google"', "app password", "smtp-relay.gmail.com"]
 
 
@@ -239,6 +249,9 @@ GOOGLE = ['auth = "google"', "app password", "smtp-relay.gmail.com"]
     [
         (535, "5.7.139 Authentication unsuccessful, basic authentication is disabled.", MICROSOFT),
         (535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.", MICROSOFT),
+        (535, "5.7.139 Authentication unsuccessful, the user credentials were incorrect.", ["[mail.password]", *MICROSOFT]),
+        (535, f"5.7.139 Authentication unsuccessful, {LOCKED}", ["security defaults", "Sign-in logs", *MICROSOFT]),
+        (535, f"5.7.139 Authentication unsuccessful, {UNFIT}", ["Conditional Access", "Set-CASMailbox", *MICROSOFT]),
         (550, "5.7.30 Basic authentication is not supported for Client Submission", MICROSOFT),
         (535, "5.7.3 Authentication unsuccessful [XX]", ["[mail.password]", *MICROSOFT]),
         (534, "5.7.9 Application-specific password required", GOOGLE),
@@ -258,6 +271,15 @@ GOOGLE = ['auth = "google"', "app password", "smtp-relay.gmail.com"]
         (552, "5.3.4 Message size exceeds fixed limit", ["smaller"]),
         (550, "5.1.8 <contracts@example.com>: Sender address rejected: Domain not found", ["[mail] from"]),
         (554, "Message rejected: Email address is not verified.", ["verified in SES", "production access"]),
+        (554, "Message rejected: Sending suspended for this account.", ["stopped", "Reputation metrics"]),
+        (
+            554,
+            "Access denied: User `arn:aws:iam::1:user/x' is not authorized to perform `ses:SendRawEmail'",
+            ["ses:SendRawEmail"],
+        ),
+        (550, "5.7.501 Access denied, spam abuse detected", ["Restricted entities"]),
+        (550, "5.7.1 Invalid credentials for relay [192.0.2.1].", ["SMTP relay service", "helo_name"]),
+        (421, "4.7.0 Try again later, closing connection. (EHLO) x - gsmtp", ["helo_name"]),
         (554, "5.7.1 Rejected by policy 15.4.5.2", ["whoever runs the relay"]),
     ],
 )
@@ -279,7 +301,16 @@ def test_a_refusal_that_may_be_about_one_recipient_says_how_the_others_go_on(pha
     assert refusal.value.advice.endswith("""campaign suppress 'o'"'"'neil@example.com' --reason TEXT""")
 
 
-@pytest.mark.parametrize("reply", ["550 5.4.5 Daily sending quota exceeded", "550 5.7.60 SendAsDenied", "550 5.1.8 bad sender"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "550 5.4.5 Daily sending quota exceeded",
+        "550 5.7.60 SendAsDenied",
+        "550 5.1.8 bad sender",
+        "550 5.7.705 Access denied, tenant has exceeded threshold",
+        "554 Message rejected: Sending paused for this account.",
+    ],
+)
 def test_a_refusal_that_is_surely_about_us_names_no_recipient(reply: str) -> None:
     with Relay().at("RCPT", reply) as relay, mailer_to(relay) as mailer:
         mailer.ready()

@@ -227,6 +227,8 @@ def test_where_there_is_no_token_to_be_had_its_source_says_why(error: Exception)
     [
         (535, "5.7.3 Authentication unsuccessful", ["Enterprise application", "FullAccess", "SMTP AUTH"]),
         (535, "5.7.139 SmtpClientAuthentication is disabled for the Mailbox", ["Set-CASMailbox"]),
+        (535, "5.7.139 Authentication unsuccessful, the user credentials were incorrect.", ["Enterprise application"]),
+        (535, "5.7.139 Authentication unsuccessful, user is locked by … security defaults policy", ["Sign-in logs"]),
         (535, "5.7.8 Username and Password not accepted. - gsmtp", ["https://mail.google.com/", "username"]),
         (334, '{"status":"401"}', ["username"]),
     ],

@@ -20,6 +20,7 @@ from campaign.config.values import (
     FileMode,
     Flag,
     Guid,
+    HeloName,
     Holiday,
     Host,
     LedgerUrl,
@@ -141,6 +142,7 @@ class Mail(Section):
     host: Host
     port: Annotated[Positive, Field(le=65535)] = 587
     security: Literal["starttls", "tls", "none"] = "starttls"
+    helo_name: HeloName = ""
     auth: Literal["none", "password", "microsoft", "google"] = "none"
     username: str = ""
     sender: Annotated[Mailbox, Field(alias="from")]

@@ -90,6 +90,12 @@ def _domain(text: str) -> str:
     return text
 
 
+def _helo_name(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", text):
+        raise ValueError(f"{text!r} is not a full host name such as server.example.com")
+    return text
+
+
 def _scope(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.:-]+", text):
         raise ValueError(f"scope {text!r}: one scope an entry, without spaces, commas or escapes")
@@ -154,6 +160,7 @@ CampaignName = Annotated[str, AfterValidator(_name)]
 FileMode = Annotated[str, AfterValidator(_mode)]
 Guid = Annotated[str, AfterValidator(_guid)]
 Host = Annotated[str, AfterValidator(_host)]
+HeloName = Annotated[str, AfterValidator(_helo_name)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
 MailboxOrNone = Annotated[str, AfterValidator(_mailbox_or_none)]

@@ -50,6 +50,16 @@ _TOO_FAST = (
 
 # About our own account or machine, as a 4yz too: no recipient is ever charged with it.
 LIMITS: Table = [
+    (
+        # "This usually indicates a Denial of Service (DoS) for the SMTP relay at the HELO stage": also how Google's relay
+        # turns away who greets it by a name that it cannot place: support.google.com/a/answer/3726730 and /6140680.
+        r"^421 4\.7\.0 try again later, closing connection\. \((EHLO|HELO)\)",
+        Meaning(
+            "the relay wants fewer connections at a time, or does not know the name by which this machine greets it",
+            "set [mail] helo_name to a full name in your own domain, and see what else uses this address; the next run goes on",
+            RelayBusy,
+        ),
+    ),
     # Google: support.google.com/a/answer/3726730. Amazon: docs.aws.amazon.com/ses/latest/dg/manage-sending-quotas-errors.html.
     # Microsoft: learn.microsoft.com/exchange/mail-flow-best-practices/smtp-submission-improvements, and 5.1.90, 5.7.232, 5.7.233
     # of "Email non-delivery reports and SMTP errors in Exchange Online".
@@ -72,14 +82,25 @@ LIMITS: Table = [
     (r"\b(sending|relay|submission) (limit|quota)\b", _QUOTA),
 ]
 
+# What Exchange Online says behind "535 5.7.139 Authentication unsuccessful, " where SMTP AUTH itself is allowed:
+# learn.microsoft.com/exchange/clients-and-mobile-in-exchange-online/authenticated-client-smtp-submission, and the sign-in logs.
+_CREDENTIALS = r"^\d+ 5\.7\.139\b.*credentials were incorrect"
+_BY_POLICY = r"^\d+ 5\.7\.139\b.*(security defaults|did not meet the criteria|conditional access|locked)"
+_POLICY = Meaning(
+    "a policy of the organisation keeps this account from signing in by SMTP: security defaults or Conditional Access",
+    "Entra admin center > Monitoring & health > Sign-in logs: see which policy it was, and have it except this account; "
+    f"or {_ALLOW_SMTP_AUTH}",
+)
+
 # Of a sign-in by token.
 TOKEN_REFUSALS: Table = [
+    (_BY_POLICY, _POLICY),
     (
-        r"^\d+ 5\.7\.139\b|SmtpClientAuthentication",
+        r"^\d+ 5\.7\.139\b(?!.*credentials)|SmtpClientAuthentication",
         Meaning("Microsoft 365 has SMTP AUTH switched off, also for OAuth", _ALLOW_SMTP_AUTH),
     ),
     (
-        r"^535 5\.7\.3\b",
+        rf"^535 5\.7\.3\b|{_CREDENTIALS}",
         Meaning(
             "Microsoft 365 does not let this app send as this mailbox",
             "usually the service principal in Exchange was made with the object id of the app registration; New-ServicePrincipal "
@@ -107,12 +128,13 @@ REFUSALS: Table = [
             DomainRefused,
         ),
     ),
+    (_BY_POLICY, Meaning(_POLICY.why, f"{_POLICY.then}. {MICROSOFT_ADVICE}")),
     (
-        r"^\d+ 5\.7\.(139|30)\b|basic authentication|SmtpClientAuthentication",
+        r"^\d+ 5\.7\.(139\b(?!.*credentials)|30\b)|basic authentication|SmtpClientAuthentication",
         Meaning("Microsoft 365 has switched off signing in with a password here", MICROSOFT_ADVICE),
     ),
     (
-        r"^535 5\.7\.3\b",
+        rf"^535 5\.7\.3\b|{_CREDENTIALS}",
         Meaning(
             "Microsoft 365 refuses the sign-in: the password is wrong, or signing in with one is switched off",
             f"check [mail] username and [mail.password]; they were tried once only. If they are right: {MICROSOFT_ADVICE}",
@@ -163,6 +185,38 @@ REFUSALS: Table = [
         Meaning(
             "Amazon SES does not know this sender; in its sandbox it must know the recipient too",
             "have the domain of [mail] from verified in SES, in this region, and ask for production access",
+        ),
+    ),
+    (
+        # docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html and /sending-authorization-policy-examples.html
+        r"sending (is )?(paused|suspended|disabled)|account is (suspended|disabled)",
+        Meaning(
+            "the provider has stopped this account's sending",
+            "look into the provider's console (Amazon SES: Reputation metrics) and its mails to the account's owner",
+        ),
+    ),
+    (
+        r"not authorized to (perform|send)",
+        Meaning(
+            "the account that signed in may not send as the From address",
+            "with Amazon SES let the policy of the SMTP user, or of the identity, allow ses:SendRawEmail for it",
+        ),
+    ),
+    (
+        # learn.microsoft.com/troubleshoot/exchange/email-delivery/ndr/fix-error-code-5-7-700-through-5-7-750
+        r"^\d+ 5\.7\.(50[1-3]|70[058]|750)\b|spam abuse detected|tenant has exceeded threshold",
+        Meaning(
+            "Microsoft 365 has blocked this account, organisation or address from sending, as a source of unsolicited mail",
+            "Microsoft Defender portal > Email & collaboration > Review > Restricted entities; else ask Microsoft's support",
+        ),
+    ),
+    (
+        # support.google.com/a/answer/6140680
+        r"invalid credentials for relay|mail relay denied",
+        Meaning(
+            "Google's relay does not know this machine's address, or not as one of the sender's domain",
+            "Google Admin console > Apps > Gmail > Routing > SMTP relay service: allow this machine's public address; "
+            "or set [mail] auth and username, or helo_name to a name in that domain",
         ),
     ),
     (

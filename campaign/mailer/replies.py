@@ -13,6 +13,7 @@ _ABOUT_THE_SENDER = {"5.1.7", "5.1.8", "5.1.20"}
 _NAMES_THE_SENDER = re.compile(r"sender (address rejected|denied)|bad outbound sender", re.IGNORECASE)
 # Google says 5.2.1 also of a mailbox that is only busy (support.google.com/a/answer/3726730).
 _PASSES = re.compile(r"receiving e?mail (too quickly|at a rate)", re.IGNORECASE)
+_ADDRESS = re.compile(r"\S+@\S+")
 DONE, LATER, REFUSED = 2, 4, 5  # first digits
 
 
@@ -58,9 +59,13 @@ class Reply:
 
     @property
     def _said(self) -> str:
-        """The reply as one sentence: Google breaks its lines anywhere, and begins each with the enhanced code."""
+        """The reply as one sentence: Google breaks its lines anywhere, and begins each with the enhanced code.
+
+        Addresses are left out: what somebody is called must not be taken for what the relay means.
+        """
         first, *others = self.text.split("\n")
-        return " ".join([f"{self.code} {first}", *(_ENHANCED.sub("", line, count=1).strip() for line in others)])
+        said = " ".join([f"{self.code} {first}", *(_ENHANCED.sub("", line, count=1).strip() for line in others)])
+        return _ADDRESS.sub("<>", said)
 
     def __str__(self) -> str:
         return printable(f"{self.code} {self.text}".rstrip().replace("\n", " "))

@@ -32,13 +32,14 @@ class Route:
     host: str
     port: int
     security: Literal["starttls", "tls", "none"]
+    helo_name: str = ""  # by which the relay is greeted; "" = this machine's own full name, else its address
     username: str = ""  # "" = no sign-in
     password: Callable[[], str] = field(default=str, repr=False)
     tokens: TokenSource | None = field(default=None, repr=False)
     ca_file: Path | None = None
     timeout: float = 60
     final_timeout: float = 600  # of the answer to the final dot
-    connect_timeout: float = 30  # of the TCP connection, over all addresses of the host; the name look-up is the system's
+    connect_timeout: float = 30  # of the name look-up and the TCP connection, over all addresses of the host
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

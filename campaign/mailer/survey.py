@@ -1,7 +1,6 @@
 """What can be learnt of a relay without handing over a message, one step after the other (RFC 5321, 3207, 4954)."""
 
 import math
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from campaign.bounded import BoundedSocket, words
+from campaign.bounded import BoundedSocket, look_up, words
 from campaign.errors import CampaignError, RelayUnreachable
 from campaign.mailer.conversation import Phase
 from campaign.mailer.replies import Reply
@@ -73,11 +72,11 @@ class Survey:
     def _resolve(self) -> Check:
         host = self._route.host
         try:
-            found = socket.getaddrinfo(host, self._route.port, type=socket.SOCK_STREAM)
+            found = look_up(host, self._route.port, self._route.connect_timeout)
         except (OSError, UnicodeError) as error:
             advice = "check [mail] host, and this machine's name service"
             raise RelayUnreachable(f"{host} cannot be resolved: {words(error)}", advice) from error
-        return Check("name", Grade.GOOD, f"{host} is {_some(dict.fromkeys(str(address[0]) for *_, address in found))}")
+        return Check("name", Grade.GOOD, f"{host} is {_some(dict.fromkeys(str(address[0]) for address in found))}")
 
     def _connect(self) -> Check:
         begun = time.monotonic()

@@ -89,7 +89,7 @@ class Connection(Conversation):
 
     def _own_name(self) -> str:
         """The full host name, else the address: no look-up, which could hang or be answered by a stranger."""
-        name = socket.gethostname()
+        name = self.route.helo_name or socket.gethostname()
         address = self.sock.getsockname()[0]
         return name if _FULL_NAME.fullmatch(name) else f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
