@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from email import message_from_string
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -239,11 +240,13 @@ def test_what_fails_on_the_way_to_a_message_stops_the_run_and_uses_up_nothing(tm
 
 @pytest.mark.promise(16)
 def test_a_name_server_that_says_nothing_stops_the_run_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    look_up, over = socket.getaddrinfo, threading.Event()
+    ask, over = socket.getaddrinfo, threading.Event()
     monkeypatch.setattr("campaign.given.Route", partial(Route, connect_timeout=0.2))
-    monkeypatch.setattr(
-        socket, "getaddrinfo", lambda host, *a, **k: over.wait(2 * PATIENCE) and [] if host == "relay.test" else look_up(host, *a, **k)
-    )
+
+    def silent(host: str, *args: Any, **options: Any) -> Any:
+        return over.wait(2 * PATIENCE) and [] if host == "relay.test" else ask(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
     with World(tmp_path, keys={"mail": {"host": "relay.test", "security": "starttls"}}) as world:
         world.roster([1])
         night = world.night(approve=1)
