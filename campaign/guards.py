@@ -7,7 +7,7 @@ from datetime import datetime
 from math import floor
 
 from campaign.config import Guards
-from campaign.model import Finding, Standing, Status, Trip
+from campaign.model import Finding, Standing, Status, Trip, beyond
 
 _SHARE_OF_GRANTED = 0.02  # regressions beyond the configured number, on a large campaign
 _SHARE_OF_USERS = 0.20  # newly lacking beyond the configured number, on a large campaign
@@ -24,6 +24,8 @@ class Night:
     passed_at: datetime | None
     passed_users: int
     planned: int  # messages that this night would send
+    scope: str = ""  # that is asked for
+    passed_scope: str = ""  # that was asked for on the last night that mailed; "" = not known
 
 
 def check(night: Night, guards: Guards, approved: int | None) -> list[Trip]:
@@ -35,7 +37,7 @@ def check(night: Night, guards: Guards, approved: int | None) -> list[Trip]:
     """
     if trips := [*_canary(night), *_errors(night, guards)]:
         return trips
-    liftable = [*_first(night), *_lacking(night, guards), *_regressions(night, guards), *_roster(night, guards)]
+    liftable = [*_first(night), *_scopes(night), *_lacking(night, guards), *_regressions(night, guards), *_roster(night, guards)]
     covered = approved is not None and night.planned <= approved
     return [replace(trip, lifted=covered) for trip in liftable] if night.planned else []
 
@@ -75,6 +77,16 @@ def _first(night: Night) -> Iterable[Trip]:
         yield Trip(
             "first_run", seen, "Look at the plan, and at one message (campaign preview), before the first mail", liftable=True
         )
+
+
+def _scopes(night: Night) -> Iterable[Trip]:
+    """Asking for more is a new question to everybody, so somebody must mean it; asking for less is none to anybody."""
+    added = beyond(night.scope, night.passed_scope)
+    if night.passed_at and added:
+        again = sum(_is_lacking(s) and bool(beyond(night.scope, s.granted_scope)) for s in night.standings.values())
+        seen = f"{', '.join(added)} is asked for since {_last(night.passed_at)}; {again} users who had consented must do so again"
+        meaning = "A consent for fewer scopes is none for more. If nobody meant that, take the scope out of [docusign] scopes"
+        yield Trip("scopes", seen, meaning, liftable=True)
 
 
 def _lacking(night: Night, guards: Guards) -> Iterable[Trip]:

@@ -93,6 +93,11 @@ def zone_called(name: str) -> ZoneInfo | None:
         return None
 
 
+def beyond(scope: str, consented: str) -> list[str]:
+    """The scopes of one space-separated string that another does not hold; none where it is not known what that held ("")."""
+    return [one for one in scope.split() if one not in consented.split()] if consented else []
+
+
 def stamp(moment: datetime) -> str:
     """An aware time as scripts get it: ISO 8601 in UTC, to the second."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
@@ -176,6 +181,7 @@ class Standing:
     last_probed: datetime | None = None
     granted_at: datetime | None = None  # when the present consent was first seen
     verified_at: datetime | None = None  # when it was last seen
+    granted_scope: str = ""  # for which scopes; "" = not known, or taken back
     lacking_since: datetime | None = None
     revoked_at: datetime | None = None
     suppressed: str = ""  # the reason; "" = may be contacted
@@ -228,6 +234,7 @@ class Slot:
     message_id: str
     date: datetime
     attempts: int = 0  # tries before this one
+    scope: str = ""  # that its link asked for, as the ledger has it
 
 
 @dataclass(frozen=True, slots=True)

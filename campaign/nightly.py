@@ -50,7 +50,7 @@ def plan_only(config: Config, means: Means) -> Night:
     """Probe and decide as `run` does; mail nobody, write nothing, need no ledger."""
     night = Night(config, means, prepare(config, means), means.clock(), run_id="")
     with read_ledger(config) as ledger:
-        memory = Scratch(ledger)
+        memory = Scratch(ledger, config.docusign.scope)
         trust(memory.last_run(), night.started)
         probe(night, memory)
         _decide(night, memory, approved=None)
@@ -88,7 +88,9 @@ def _decide(night: Night, memory: Memory, approved: int | None) -> None:
     if not night.problems:
         asked = {user.user_id: night.standings[user.user_id] for user in users if not user.closed}
         passed = memory.last_passed()
-        seen = guards.Night(night.canary, night.findings, asked, passed.at, passed.users, night.planned)
+        seen = guards.Night(
+            night.canary, night.findings, asked, passed.at, passed.users, night.planned, night.config.docusign.scope, passed.scope
+        )
         night.trips = guards.check(seen, night.config.guards, approved)
     if night.withheld:
         reason = _why_withheld(night)
@@ -101,6 +103,7 @@ def _terms(night: Night, memory: Memory) -> plan.Terms:
     return plan.Terms(
         policy=config.policy,
         now=now,
+        scope=config.docusign.scope,
         run=config.policy.max_per_run,
         day=plan.room(sent, per_day, now, timedelta(seconds=night.means.waits.room)) if per_day else config.policy.max_per_run,
         domains=frozenset(domain.lower() for domain in config.mail.allowed_domains),

@@ -7,7 +7,7 @@ from functools import cache, partial
 from zoneinfo import ZoneInfo
 
 from campaign.config import Policy
-from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standing, Status, User, address_key, zone_called
+from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standing, Status, User, address_key, beyond, zone_called
 
 # Cron comes at the same hour, but a mail goes out some time into the night: without this, "after 3 days" would
 # always mean the fourth night, and a change to summer time would cost another.
@@ -28,6 +28,7 @@ class Terms:
     day: int  # messages that are left of the rolling day
     domains: frozenset[str]  # of recipients; empty = all
     mailed: Mapping[str, tuple[datetime, str]]  # address (as compared): when it was last mailed, on behalf of which user
+    scope: str = ""  # that is asked for; "" = whatever was before
 
 
 def room(sent: Sequence[datetime], per_day: int, now: datetime, linger: timedelta) -> int:
@@ -109,7 +110,7 @@ def _obstacle(user: User, standing: Standing, terms: Terms) -> Reason | None:
     if standing.forgotten_at:
         return Reason.SUPPRESSED
     if standing.found != Status.CONSENT_REQUIRED:
-        return _unasked(standing)
+        return _unasked(standing, terms)
     if _is_suppressed(standing, terms):
         return Reason.SUPPRESSED
     if standing.undeliverable == user.address:
@@ -125,13 +126,14 @@ def _is_allowed(recipient: str, terms: Terms) -> bool:
     return not terms.domains or recipient.rpartition("@")[2].lower() in terms.domains
 
 
-def _unasked(standing: Standing) -> Reason:
+def _unasked(standing: Standing, terms: Terms) -> Reason:
     """Without `consent_required` in this very run there is no mail."""
     if standing.found == Status.UNKNOWN:
         return Reason.NO_ANSWER
     if standing.found == Status.USER_NOT_FOUND:
         return Reason.USER_NOT_FOUND
-    return Reason.GRANTED if standing.status == Status.GRANTED else Reason.STOPPED
+    is_granted = standing.status == Status.GRANTED and not beyond(terms.scope, standing.granted_scope)
+    return Reason.GRANTED if is_granted else Reason.STOPPED
 
 
 def _open_first(candidates: Iterable[Decision], terms: Terms) -> list[Decision]:

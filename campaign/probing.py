@@ -11,7 +11,7 @@ from campaign.docusign import Prober, Signer
 from campaign.errors import CampaignError, DocusignUnreachable, GuardTripped, LedgerError
 from campaign.given import Means
 from campaign.ledger import Memory
-from campaign.model import Finding, Standing, Status, User
+from campaign.model import Finding, Standing, Status, User, beyond
 from campaign.night import Night
 from campaign.stopping import stop_if_asked
 
@@ -78,10 +78,15 @@ def _canary_speaks(canary: Sequence[Finding], docusign: Docusign) -> bool:
 
 
 def _is_due(user: User, standing: Standing, night: Night) -> bool:
-    """Everybody is asked every night, but those who have consented only now and then: each answer is a live token."""
+    """Everybody is asked every night, but those who have consented only now and then: each answer is a live token.
+
+    A consent is none for scopes that came later; for which scopes an older ledger's were, has to be asked once.
+    """
     if user.closed or standing.forgotten_at or any(finding.user_id == user.user_id for finding in night.canary):
         return False
     if standing.status != Status.GRANTED or standing.verified_at is None:
+        return True
+    if not standing.granted_scope or beyond(night.config.docusign.scope, standing.granted_scope):
         return True
     return standing.verified_at <= night.started - timedelta(days=night.config.docusign.verify_granted_days) + plan.EARLY
 

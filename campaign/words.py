@@ -75,6 +75,7 @@ EVENTS = {
     "consent_required": "Docusign says: consent is lacking",
     "granted": "Docusign says: consent is granted",
     "revoked": "Docusign says: consent was there and is lacking again",
+    "outgrown": "Docusign says: consent is lacking for the scopes that are asked for now; it was there for fewer",
     "user_not_found": "Docusign knows no user with this id",
     "no_answer": "Docusign gave no usable answer",
     "unknown": "a message may or may not have arrived; it is not sent again by itself",

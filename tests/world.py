@@ -112,10 +112,10 @@ class World:
         for row in rows:
             self.accounts.add_person(Person(row["user_id"], row["email"]))
 
-    def consent(self, *who: int | str) -> None:
+    def consent(self, *who: int | str, scopes: Iterable[str] = SCOPES) -> None:
         """Let people grant consent."""
         for person in who:
-            self.accounts.consent(person if isinstance(person, str) else user_id(person), CLIENT_ID, SCOPES)
+            self.accounts.consent(person if isinstance(person, str) else user_id(person), CLIENT_ID, scopes)
 
     def revoke(self, *who: int | str) -> None:
         """Let people take their consent back."""

@@ -37,6 +37,8 @@ def _out(facts: Facts) -> str:
 def _granted(facts: Facts) -> str:
     if facts.standing.status != Status.GRANTED:
         return ""
+    if facts.added:
+        return f"The next run asks Docusign again: the consent that is there does not extend to {', '.join(facts.added)}."
     days, seen = facts.config.docusign.verify_granted_days, facts.standing.verified_at
     last = f" on {facts.local(seen)}" if seen else ""
     return f"No message: consent was seen{last}. Docusign is asked again {days} days after that."

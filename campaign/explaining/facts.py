@@ -9,7 +9,7 @@ from campaign.config import Config
 from campaign.ledger import OVERDUE, Event, Letter
 from campaign.ledger.masking import is_masked
 from campaign.ledger.records import Run
-from campaign.model import ESCALATION, Reason, Reject, Standing, Status, User
+from campaign.model import ESCALATION, Reason, Reject, Standing, Status, User, beyond
 from campaign.words import WHY
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -79,6 +79,11 @@ class Facts:
     def lacks_consent(self) -> bool:
         """Whether Docusign's last answer was that consent is lacking."""
         return self.standing.status == Status.CONSENT_REQUIRED
+
+    @property
+    def added(self) -> list[str]:
+        """The scopes that are asked for now, and to which the consent that was there does not extend."""
+        return beyond(self.config.docusign.scope, self.standing.granted_scope)
 
     @property
     def most(self) -> int:

@@ -44,6 +44,8 @@ def _stands(facts: Facts) -> str:
         return f"Consent is there: first seen on {facts.local(standing.granted_at)}{_so_far(facts)}."
     if facts.lacks_consent:
         lacks = "was there, and is lacking again" if standing.revoked_at else "is lacking"
+        if added := facts.added:
+            lacks = f"was there before {', '.join(added)} was asked for, and is lacking for that"
         return f"Consent {lacks}{_so_far(facts)}."
     if standing.status == Status.USER_NOT_FOUND:
         return f"Docusign does not know this user id{_so_far(facts)}."

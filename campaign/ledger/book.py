@@ -28,10 +28,11 @@ _NEEDS_A_PERSON = (Outcome.UNKNOWN, Outcome.REJECTED, "revoked", Status.USER_NOT
 class Ledger:
     """One campaign's memory. Every method raises LedgerError when the disk or the database fails; then nothing was written."""
 
-    def __init__(self, connection: Connection, campaign: str, place: str) -> None:
+    def __init__(self, connection: Connection, campaign: str, place: str, scope: str) -> None:
         self._connection = connection
         self._campaign = campaign
         self._place = place
+        self._scope = scope  # that is asked for now
         self.run_id = ""
         self._unmasked: dict[str, str] = {}  # what masks stand for, as far as the roster has shown it
 
@@ -91,18 +92,17 @@ class Ledger:
             return int(connection.execute(select(campaigns.c.generation).where(mine)).scalar_one())
 
     def last_passed(self) -> Passed:
-        """When a night was last let through, and how many users the roster had then."""
+        """When a night was last let through, how many users the roster had then, and which scopes were asked for."""
         with self._transaction() as connection:
-            row = connection.execute(
-                select(campaigns.c.passed_at, campaigns.c.passed_users).where(campaigns.c.campaign == self._campaign)
-            ).one()
-        return Passed(row.passed_at, row.passed_users or 0)
+            row = connection.execute(select(campaigns).where(campaigns.c.campaign == self._campaign)).one()
+        return Passed(row.passed_at, row.passed_users or 0, row.passed_scope or "")
 
     def let_through(self, now: datetime, roster_users: int) -> None:
         """Note that this night was let through to mail: later nights are measured against it."""
         with self._transaction() as connection:
             mine = campaigns.c.campaign == self._campaign
-            connection.execute(campaigns.update().where(mine).values(passed_at=now, passed_users=roster_users))
+            passed = {"passed_at": now, "passed_users": roster_users, "passed_scope": self._scope}
+            connection.execute(campaigns.update().where(mine).values(**passed))
 
     # --- users
 
@@ -137,7 +137,7 @@ class Ledger:
         """Remember what a batch of probes found. Users outside the roster (canaries) are passed over, and the forgotten."""
         noted = known.keys() - self._unmasked.values()
         steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in noted]
-        learnt = [(before, learn(before, finding, now)) for before, finding in steps]
+        learnt = [(before, learn(before, finding, now, self._scope)) for before, finding in steps]
         with self._transaction() as connection:
             _many(connection, self._update(*_LEARNT), [_changes(after, _LEARNT) for _, after in learnt])
             told = ((after.user_id, change(before, after), after.detail) for before, after in learnt)
@@ -276,7 +276,8 @@ class Ledger:
 
     def open(self, slot: Slot, sha256: str, now: datetime) -> None:
         """Put the intent to send on disk, before the relay is told. A slot that was deferred is opened again."""
-        to = {"recipient": slot.recipient, "address": slot.address, "sha256": sha256, "tried_at": now, "run_id": self.run_id}
+        to: dict[str, object] = {"recipient": slot.recipient, "address": slot.address, "scope": self._scope}
+        to |= {"sha256": sha256, "tried_at": now, "run_id": self.run_id}
         with self._transaction() as connection:
             if slot.attempts:
                 again = (*self._this(slot.user_id, slot.step), slots.c.outcome == Outcome.DEFERRED)
@@ -440,7 +441,8 @@ def last_night(connection: Connection, campaign: str) -> Run | None:
 
 
 _TELL_US = "this should not happen: nothing was sent; please report it"
-_LEARNT = ("status", "found", "detail", "last_probed", "granted_at", "verified_at", "lacking_since", "revoked_at")
+_CONSENT = ("granted_at", "verified_at", "granted_scope", "lacking_since", "revoked_at")
+_LEARNT = ("status", "found", "detail", "last_probed", *_CONSENT)
 
 
 def _many(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401

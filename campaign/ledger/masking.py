@@ -129,7 +129,7 @@ def silent(connection: Connection, campaign: str, since: datetime) -> set[str]:
 def _hide_user(connection: Connection, campaign: str, user_id: str, masks: Masks, now: datetime) -> set[str]:
     this = (_of(campaign, users), users.c.user_id == user_id)
     row = connection.execute(select(users).where(*this)).mappings().one()
-    texts = dict.fromkeys(("status", "found", "detail", "action", "reason"), "")
+    texts = dict.fromkeys(("status", "found", "detail", "action", "reason", "granted_scope"), "")
     dates = dict.fromkeys(("last_probed", "granted_at", "verified_at", "lacking_since", "revoked_at"))
     kept = {
         "joined_at": now,

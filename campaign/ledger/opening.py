@@ -52,7 +52,7 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
         _refuse(_disagreement(config, row, seen))
         if seen is None or seen.generation != row.generation:  # or a second kill would leave the witness two behind
             _write_witness(config, row, row.generation)
-        yield Ledger(connection, config.name, str(config.ledger_file))
+        yield Ledger(connection, config.name, str(config.ledger_file), config.docusign.scope)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def read_ledger(config: Config) -> Iterator[Ledger | None]:
         with connection.begin():
             row = _campaign_row(connection, config)
         _refuse(_disagreement(config, row, seen) if row else "")
-        yield Ledger(connection, config.name, str(config.ledger_file)) if row else None
+        yield Ledger(connection, config.name, str(config.ledger_file), config.docusign.scope) if row else None
 
 
 def is_older(config: Config) -> bool:

@@ -47,10 +47,11 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """The night that was last let through to mail: when, and how many users the roster had then."""
+    """The night that was last let through to mail: when, how many users the roster had then, and what was asked for."""
 
     at: datetime | None = None
     users: int = 0
+    scope: str = ""  # "" = not known
 
 
 @dataclass(frozen=True, slots=True)

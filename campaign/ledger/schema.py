@@ -54,6 +54,7 @@ campaigns = Table(
     Column("generation", Integer, nullable=False),  # counts up with every run; the witness knows it too
     Column("passed_at", Instant),  # the last night that was let through to mail; empty before the first
     Column("passed_users", Integer),  # the size of the roster on that night
+    Column("passed_scope", String),  # and the scopes that it asked for
     Column("mask_key", String),  # of those whose personal data were removed; empty before the first
 )
 
@@ -79,6 +80,7 @@ users = Table(
     Column("reason", String, nullable=False, default=""),
     Column("forgotten_at", Instant),  # by order: neither asked nor mailed since, nor named here
     Column("left_at", Instant),  # when the roster was first read without this user; empty while it shows the user
+    Column("granted_scope", String, nullable=False, server_default=""),  # of the consent; empty where not known, or taken back
 )
 
 # One row a message that was ever intended. The primary key is the promise: one slot, one message.
@@ -99,6 +101,7 @@ slots = Table(
     Column("reply", Text, nullable=False, default=""),
     Column("run_id", String, nullable=False),
     Column("bounced", Text, nullable=False, server_default=""),  # the code of the delivery failure that came back, "5.1.1" say
+    Column("scope", String, nullable=False, server_default=""),  # that the link asked for; empty where not known
     UniqueConstraint("campaign", "message_id"),
 )
 
@@ -168,6 +171,11 @@ def _add_leaving_and_adoptions(connection: Connection) -> None:
     adoptions.create(connection, checkfirst=True)
 
 
+def _add_scopes(connection: Connection) -> None:
+    for column in (campaigns.c.passed_scope, users.c.granted_scope, slots.c.scope):
+        add_column(connection, column)
+
+
 # Each brings a ledger one version up; never changed once released. They run on every database that a ledger can lie in, and
 # also right after the first of them has made all tables as they are now: so columns come by `add_column`, tables by
 # `create(connection, checkfirst=True)`.
@@ -176,6 +184,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _add_bounced,
     _add_masks,
     _add_leaving_and_adoptions,
+    _add_scopes,
 )
 
 

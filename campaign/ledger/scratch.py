@@ -24,10 +24,11 @@ class Memory(Protocol):
 
 
 class Scratch:
-    """Reads a ledger, or none; writes nothing anywhere."""
+    """Reads a ledger, or none; writes nothing anywhere. `scope` is what is asked for now."""
 
-    def __init__(self, ledger: Ledger | None) -> None:
+    def __init__(self, ledger: Ledger | None, scope: str) -> None:
         self._ledger = ledger
+        self._scope = scope
         self._learnt: dict[str, Standing] = {}
 
     def standings(self) -> dict[str, Standing]:
@@ -44,7 +45,7 @@ class Scratch:
 
     def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None:
         """Keep what a batch of probes found."""
-        self._learnt |= {f.user_id: learn(known[f.user_id], f, now) for f in findings if f.user_id in known}
+        self._learnt |= {f.user_id: learn(known[f.user_id], f, now, self._scope) for f in findings if f.user_id in known}
 
     def last_mailed(self) -> dict[str, tuple[datetime, str]]:
         """When each address was last mailed, as the ledger has it."""

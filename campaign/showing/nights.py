@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from campaign import advice
-from campaign.model import Action, Check, Decision, Grade, Outcome, Reason
+from campaign.model import Action, Check, Decision, Grade, Outcome, Reason, Status, beyond
 from campaign.night import Night
 from campaign.showing.page import Line, Page, Table, Tone, spaced
 from campaign.words import REASONS
@@ -38,6 +38,7 @@ def plan(done: Night) -> Page:
     """What this night would change: who would be mailed, and who not and why, in counts and then by name."""
     return spaced(
         [_headline(done, f"{done.planned} message(s) planned"), _reasons(done)],
+        _outgrown(done),
         [_mailed(done)] if done.planned else [],
         _left_alone(done.decisions),
         _unusable(done),
@@ -109,6 +110,17 @@ def _few(reason: Reason, decisions: list[Decision]) -> Iterator[tuple[str, str, 
         yield str(reason), decision.user.email, due
     if len(decisions) > _NAMES_A_REASON:
         yield str(reason), f"and {len(decisions) - _NAMES_A_REASON} more", ""
+
+
+def _outgrown(done: Night) -> list[Line]:
+    """Who has consented, but not to all that is asked for now."""
+    scope, lacking = done.config.docusign.scope, [s for s in done.standings.values() if s.found == Status.CONSENT_REQUIRED]
+    again = {standing.user_id: more for standing in lacking if (more := beyond(scope, standing.granted_scope))}
+    spent = sum(s.user_id in again and s.used > len(done.config.policy.remind_after_days) for s in lacking)
+    had = f"; {spent} of them have had all their messages, which go on being counted" if spent else ""
+    added = ", ".join(dict.fromkeys(one for scopes in again.values() for one in scopes))
+    text = f"{len(again)} user(s) consented before {added} was asked for, and must do so again{had}"
+    return [Line(text, Tone.DOUBT)] if again else []
 
 
 def _unusable(done: Night) -> list[Table]:
