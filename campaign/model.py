@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from campaign.errors import ExitCode
@@ -103,9 +104,8 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
-@dataclass(frozen=True, slots=True)
-class User:
-    """One Docusign user of the roster; several rows that agree are one user."""
+class User(NamedTuple):
+    """One Docusign user of the roster; several rows that agree are one user. A tuple, because there may be a million."""
 
     user_id: str  # GUID, lower case: the assertion's `sub`
     email: str  # the roster's cell, to the letter

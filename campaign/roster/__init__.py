@@ -8,7 +8,7 @@ from pathlib import Path
 from campaign.errors import RosterError
 from campaign.model import Roster
 from campaign.roster.header import layout_of
-from campaign.roster.records import chunks, decoded, records_of
+from campaign.roster.records import Records, chunks, decoded
 from campaign.roster.rows import Row, judged, settled
 
 __all__ = ["read"]
@@ -26,8 +26,8 @@ def read(path: Path, *, encoding: str = "", max_rows: int = 1_000_000, columns: 
     chosen = dict(columns or {})
     rows: list[Row] = []
     with _undisturbed(), decoded(path, encoding, max_rows) as text:
-        records = records_of(text, path, chosen)
-        layout = layout_of(next(records)[1], chosen, path)
+        records = Records(text, path, chosen)
+        layout = layout_of(records.take(1).records[0], chosen, path)
         for chunk in chunks(records, len(layout.header), max_rows, path):
             rows += judged(chunk, layout)
     if not rows:
@@ -37,11 +37,15 @@ def read(path: Path, *, encoding: str = "", max_rows: int = 1_000_000, columns: 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without the search for cyclic garbage: it would look through all rows again and again, for a third of the time."""
+    """Without the search for cyclic garbage: it would look through all rows again and again, for a third of the time.
+
+    Later it passes over them, too: a roster is there to the end of the program.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if enabled:
             gc.enable()

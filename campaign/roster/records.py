@@ -5,12 +5,12 @@ import csv
 import io
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from campaign.errors import RosterError
 from campaign.model import printable
@@ -30,7 +30,12 @@ CSV_FAULTS = {
     "expected after": "text follows a closing quotation mark; inside a quoted field the mark is written twice",
 }
 
-Record = tuple[int, list[str]]  # (line where it begins, cells)
+
+class Chunk(NamedTuple):
+    """Some records, and the lines where they begin."""
+
+    lines: Sequence[int]
+    records: list[list[str]]
 
 
 @contextmanager
@@ -112,29 +117,56 @@ def _undecodable(where: str, codec: str) -> RosterError:
 
 
 def _lines(text: io.TextIOWrapper, path: Path) -> Iterator[str]:
-    for number, line in enumerate(iter(partial(text.readline, LINE), ""), 1):
-        if "\0" in line:
-            raise RosterError(f"{path}:{number}: a NUL character", "this is no text file, or UTF-16 without its mark")
-        if len(line) == LINE:
+    """The lines, by blocks. Only a line feed ends one."""
+    number, rest = 1, ""
+    for block in iter(partial(text.read, BLOCK), ""):
+        lines = io.StringIO(rest + block, newline="\n").readlines()
+        if "\0" in block:
+            nul = next(place for place, line in enumerate(lines) if "\0" in line)
+            yield from lines[:nul]
+            raise RosterError(f"{path}:{number + nul}: a NUL character", "this is no text file, or UTF-16 without its mark")
+        if len(lines[0]) > LINE:  # no other one can be: a block is shorter
             raise RosterError(f"{path}:{number}: the line is longer than {LINE:,} characters", "is this a CSV file?")
-        yield line
+        rest = "" if lines[-1].endswith("\n") else lines.pop()
+        yield from lines
+        number += len(lines)
+    if rest:
+        yield rest
 
 
-def records_of(text: io.TextIOWrapper, path: Path, chosen: Mapping[str, str]) -> Iterator[Record]:
-    """The header first, then every record with the line where it begins."""
-    lines = _lines(text, path)
-    first = next(lines, "")
-    if not first.strip():
-        raise RosterError(f"{path}:1: the first line is empty; it must be the header", "user_id,email,name will do")
-    reader = csv.reader(chain([first], lines), delimiter=_delimiter(first, chosen), strict=True)
-    line = 1
-    try:
-        for record in reader:
-            yield line, record
-            line = reader.line_num + 1
-    except csv.Error as error:
-        fault = next((meaning for sign, meaning in CSV_FAULTS.items() if sign in str(error)), str(error))
-        raise RosterError(f"{path}:{line}: {fault}", "mend the row, or export the file again") from error
+class Records:
+    """The file's records one after the other, and the line where the next one begins."""
+
+    def __init__(self, text: io.TextIOWrapper, path: Path, chosen: Mapping[str, str]) -> None:
+        lines = _lines(text, path)
+        first = next(lines, "")
+        if not first.strip():
+            raise RosterError(f"{path}:1: the first line is empty; it must be the header", "user_id,email,name will do")
+        self._path = path
+        self._reader = csv.reader(chain([first], lines), delimiter=_delimiter(first, chosen), strict=True)
+        self._line = 1
+
+    def take(self, count: int) -> Chunk:
+        """At most so many records, none at the end of the file. Raises RosterError for a broken one."""
+        records: list[list[str]] = []
+        try:
+            records.extend(islice(self._reader, count))  # what was read before a fault stays
+        except csv.Error as error:
+            fault = next((meaning for sign, meaning in CSV_FAULTS.items() if sign in str(error)), str(error))
+            where = f"{self._path}:{self._line + sum(map(_height, records))}"
+            raise RosterError(f"{where}: {fault}", "mend the row, or export the file again") from error
+        return self._numbered(records)
+
+    def _numbered(self, records: list[list[str]]) -> Chunk:
+        first, self._line = self._line, self._reader.line_num + 1
+        if self._line - first == len(records):
+            return Chunk(range(first, self._line), records)
+        return Chunk([*accumulate(map(_height, records[:-1]), initial=first)], records)
+
+
+def _height(record: list[str]) -> int:
+    """The lines of the file that a record takes: what ends a line within a cell is kept there."""
+    return 1 + sum(cell.count("\n") for cell in record)
 
 
 def _delimiter(first: str, chosen: Mapping[str, str]) -> str:
@@ -151,29 +183,30 @@ def _delimiter(first: str, chosen: Mapping[str, str]) -> str:
     return max(DELIMITERS, key=sense)
 
 
-def chunks(records: Iterator[Record], width: int, max_rows: int, path: Path) -> Iterator[list[Record]]:
+def chunks(records: Records, width: int, max_rows: int, path: Path) -> Iterator[Chunk]:
     """The rows, some thousands at a time, each as wide as the header. Blank ones at the end of the file are none."""
     rows = 0
-    chunk: list[Record] = []
-    while more := list(islice(records, max(1, CHUNK // width))):
-        chunk += more
-        end = _end(chunk)
-        if len(chunk) - end > max_rows:
-            end = len(chunk)  # a flood of blank rows is not held back in memory
+    held = Chunk([], [])
+    while (more := records.take(max(1, CHUNK // width))).records:
+        chunk = Chunk([*held.lines, *more.lines], held.records + more.records) if held.records else more
+        end = _end(chunk.records)
+        if len(chunk.records) - end > max_rows:
+            end = len(chunk.records)  # a flood of blank rows is not held back in memory
         rows += end
         if rows > max_rows:
-            where = f"{path}:{chunk[end - rows + max_rows][0]}"
+            where = f"{path}:{chunk.lines[end - rows + max_rows]}"
             raise RosterError(f"{where}: more than {max_rows:,} rows", "if that is meant: [roster] max_rows")
-        if misfit := next((record for record in chunk[:end] if len(record[1]) != width), None):
-            raise _misfit(f"{path}:{misfit[0]}", len(misfit[1]), width)
+        for place, record in enumerate(chunk.records[:end]):
+            if len(record) != width:
+                raise _misfit(f"{path}:{chunk.lines[place]}", len(record), width)
         if end:
-            yield chunk[:end]
-        chunk = chunk[end:]
+            yield Chunk(chunk.lines[:end], chunk.records[:end])
+        held = Chunk(chunk.lines[end:], chunk.records[end:])
 
 
-def _end(chunk: list[Record]) -> int:
+def _end(records: list[list[str]]) -> int:
     """The place behind the last row that is not blank."""
-    return next((place for place in range(len(chunk), 0, -1) if any(map(str.strip, chunk[place - 1][1]))), 0)
+    return next((place for place in range(len(records), 0, -1) if any(map(str.strip, records[place - 1]))), 0)
 
 
 def _misfit(where: str, found: int, width: int) -> RosterError:

@@ -1,8 +1,7 @@
 """From records to Users and Rejects: every row by itself first, then the several rows of one user together."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -12,89 +11,95 @@ from email_validator import EmailNotValidError
 from campaign.model import Reject, Roster, User, address_key, printable
 from campaign.roster.checks import FIELD, NUMBER, recipient_of, unfit
 from campaign.roster.header import Layout
-from campaign.roster.records import Record
+from campaign.roster.records import Chunk
 
 AGREE_ON = ("email", "name", "first_name", "last_name", "locale", "timezone", "manager_email", "wave")
 POOL = 1_000  # different cells of a column that are worth sharing
 
 Row = tuple[int, User | Reject]
+Column = Sequence[str]
 
 
-def judged(chunk: list[Record], layout: Layout) -> list[Row]:
+def judged(chunk: Chunk, layout: Layout) -> list[Row]:
     """Every row of the chunk by itself, as a User or as a Reject with all that is wrong with it."""
-    frame = _frame(chunk, layout)
-    faults = _faults(frame, layout)
-    return [(user.line, _reject(user, faults[user.line]) if user.line in faults else user) for user in _users(frame, layout)]
+    columns, wrong = [], []
+    ours = {place: name for name, place in layout.places.items()}
+    for place, cells in enumerate(zip(*chunk.records, strict=True)):
+        column, different = _tidied(cells, layout.pools[place], trim=place in ours or place in layout.statuses)
+        columns.append(column)
+        wrong.append(unfit(different, ours.get(place, "")))
+    users = _users(chunk.lines, columns, layout)
+    if not any(wrong):
+        return [*zip(chunk.lines, users, strict=True)]
+    faults = _faults(chunk.lines, columns, wrong, layout)
+    return [
+        (line, _reject(user, faults[line]) if line in faults else user) for line, user in zip(chunk.lines, users, strict=True)
+    ]
 
 
-def _frame(chunk: list[Record], layout: Layout) -> pd.DataFrame:
-    """The chunk by columns, under their places, indexed by line; recognised cells without the spaces around them."""
-    lines, records = zip(*chunk, strict=True)
-    frame = pd.DataFrame(records, columns=range(len(layout.header)), index=list(lines), dtype=object)  # nothing is inferred
-    ours = {*layout.places.values(), *layout.statuses}
-    for place, pool in enumerate(layout.pools):
-        cells = frame[place].tolist()
-        trimmed = [cell.strip(" ") for cell in cells] if place in ours else cells
-        frame[place] = pd.Series(_shared(trimmed, pool), index=frame.index, dtype=object)
-    return frame
+def _tidied(cells: Column, pool: dict[str, str], *, trim: bool) -> tuple[Column, Collection[str]]:
+    """The cells of a column, if need be without the spaces around them, and the different ones among them.
 
-
-def _shared(cells: list[str], pool: dict[str, str]) -> list[str]:
-    """The same cells, equal ones being one object as long as there are few."""
-    return cells if len(pool) > POOL else [pool.setdefault(cell, cell) for cell in cells]
+    Equal ones are one object, also from chunk to chunk, as long as there are few; where there are many nobody counts them.
+    """
+    if len(pool) > POOL:
+        tidy = [cell.strip(" ") for cell in cells] if trim else cells
+        return tidy, tidy
+    shared = {cell: cell.strip(" ") if trim else cell for cell in set(cells)}
+    shared = {cell: pool.setdefault(tidy, tidy) for cell, tidy in shared.items()}
+    return [*map(shared.__getitem__, cells)], set(shared.values())
 
 
 def _reject(user: User, reason: str) -> Reject:
     return Reject(user.line, reason, printable(user.user_id), printable(user.email), printable(user.name))
 
 
-def _faults(frame: pd.DataFrame, layout: Layout) -> dict[Hashable, str]:
+def _faults(lines: Sequence[int], columns: list[Column], wrong: list[dict[str, str]], layout: Layout) -> dict[Hashable, str]:
     """Of every row that cannot be used: its line, and why; for each cell the first thing that is wrong with it."""
-    ours = {place: name for name, place in layout.places.items()}
     reasons: dict[Hashable, list[str]] = defaultdict(list)
-    for place, name in enumerate(layout.header):
-        wrong = unfit(dict.fromkeys(frame[place]), ours.get(place, ""))
-        if wrong:
-            for line, cell in frame[place][frame[place].isin(list(wrong))].items():
-                reasons[line].append(f"{printable(name)} {wrong[cell]}")
+    for name, column, faults in zip(layout.header, columns, wrong, strict=True):
+        if faults:
+            found = pd.Series([*column], index=[*lines], dtype=object)
+            for line, cell in found[found.isin(list(faults))].items():
+                reasons[line].append(f"{printable(name)} {faults[cell]}")
     return {line: "; ".join(faults) for line, faults in reasons.items()}
 
 
-def _users(frame: pd.DataFrame, layout: Layout) -> Iterator[User]:
+def _users(lines: Sequence[int], columns: list[Column], layout: Layout) -> Iterable[User]:
     """A User of every row, whether it is fit or not."""
-    cells: dict[str, list[str]] = {ours: frame[place].tolist() for ours, place in layout.places.items()}
-    nothing = [""] * len(frame)
-    columns: dict[str, Iterable[Any]] = {
-        **{field.name: cells.get(field.name, nothing) for field in fields(User)},
+    cells: dict[str, Column] = {ours: columns[place] for ours, place in layout.places.items()}
+    nothing = [""] * len(lines)
+    fields: dict[str, Iterable[Any]] = {
+        **{name: cells.get(name, nothing) for name in User._fields},
         "user_id": _lower(cells["user_id"]),
         "recipient": _recipients(cells["email"]),
         "manager_email": _recipients(cells.get("manager_email", nothing)),
-        "line": frame.index.tolist(),
+        "line": lines,
         "name": _names(*(cells.get(ours, nothing) for ours in ("name", "first_name", "last_name"))),
         "wave": [int(cell) if NUMBER.fullmatch(cell) else 0 for cell in cells.get("wave", ())] or repeat(0),
-        "closed": _closed(frame, layout).tolist(),
+        "closed": _closed([columns[place] for place in layout.statuses]) or repeat(False),
         "header": repeat(layout.header),
-        "cells": zip(*(frame[place].tolist() for place in frame), strict=True),
+        "cells": zip(*columns, strict=True),
     }
-    return map(User, *(columns[field.name] for field in fields(User)))
+    return map(User._make, zip(*fields.values(), strict=False))  # as long as the columns are, not what is repeated
 
 
-def _lower(cells: list[str]) -> list[str]:
-    return cells if "".join(cells).islower() else [cell.lower() for cell in cells]
+def _lower(cells: Column) -> Column:
+    together = "".join(cells)
+    return cells if together == together.lower() else [cell.lower() for cell in cells]
 
 
-def _names(names: list[str], first: list[str], last: list[str]) -> list[str]:
+def _names(names: Column, first: Column, last: Column) -> Column:
     return names if all(names) else [name or f"{one} {two}".strip() for name, one, two in zip(names, first, last, strict=True)]
 
 
-def _closed(frame: pd.DataFrame, layout: Layout) -> "pd.Series[bool]":
-    closed = pd.Series(False, index=frame.index)
-    for place in layout.statuses:
-        closed |= frame[place].str.casefold() == "closed"
-    return closed
+def _closed(statuses: list[Column]) -> list[bool]:
+    """Whether any status says so, for every row; nothing where none does."""
+    closed = {status for column in statuses for status in set(column) if status.casefold() == "closed"}
+    return [not closed.isdisjoint(row) for row in zip(*statuses, strict=True)] if closed else []
 
 
-def _recipients(addresses: list[str]) -> list[str]:
+def _recipients(addresses: Column) -> Column:
     """What RCPT TO gets; ASCII stays as it is, and so does what is no address."""
     return addresses if "".join(addresses).isascii() else [_recipient(address) for address in addresses]
 
@@ -126,12 +131,15 @@ def settled(rows: list[Row]) -> Roster:
 
 def _repeated(rows: list[Row]) -> Iterable[list[int]]:
     """The places in `rows` of each user who has several. A row that is rejected already says nothing about anybody."""
-    ids = pd.Series([what.user_id if isinstance(what, User) else None for _, what in rows], dtype=object)
+    ids = [what.user_id for _, what in rows]
+    if len(set(ids)) == len(ids):
+        return []
+    again = pd.Series(ids, dtype=object).duplicated(keep=False)
     places: dict[str, list[int]] = defaultdict(list)
-    again = ids.duplicated(keep=False) & ids.notna()
     for place in again[again].index:
-        places[ids[place]].append(place)
-    return places.values()
+        if isinstance(rows[place][1], User):
+            places[ids[place]].append(place)
+    return [several for several in places.values() if len(several) > 1]
 
 
 def _verdicts(users: list[User]) -> Sequence[User | Reject]:
@@ -139,7 +147,7 @@ def _verdicts(users: list[User]) -> Sequence[User | Reject]:
     first = users[0]
     second = next((user for user in users if _said(user) != _said(first)), None)
     if second is None:
-        return [replace(first, closed=all(user.closed for user in users))] * len(users)
+        return [first._replace(closed=all(user.closed for user in users))] * len(users)
     return [_reject(user, _conflict(user, first if _said(user) != _said(first) else second)) for user in users]
 
 
