@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from math import ceil
 from typing import NamedTuple, TypeAlias
 
 from campaign import plan
@@ -133,11 +134,11 @@ class _HandOver:
         self._doubt_the_relay()
         stop_if_asked(means.stop, self._night.config.stop_file)
         self._night.still_holds(_FRESH)
-        left = self._pace.take()
+        left = self._pace.begin()
         if left and self._flights:
             self._land(min(left, _GLANCE), self._heed)
         elif left:
-            means.waiting("mailing", f"the pace of per_minute and per_day: {left:.0f} s")
+            means.waiting("mailing", f"the pace of per_minute and per_day: {ceil(left)} s")
             means.stop.wait(left)
         return not left
 
@@ -155,6 +156,7 @@ class _HandOver:
         try:
             mailer.ready()
         except RelayBusy as error:
+            self._pace.end()
             self._slow_down(error)
             return
         slot, data = self._open(decision, eight_bit=mailer.eight_bit)
@@ -174,6 +176,7 @@ class _HandOver:
         """Put on disk what became of the messages that are done, waiting for the first so many seconds or as long as it takes."""
         for future in wait(self._flights, seconds, FIRST_COMPLETED).done:
             flight = self._flights.pop(future)
+            self._pace.end()
             self._park(flight.mailer)
             try:
                 self._settle(flight, future.result())
@@ -226,10 +229,11 @@ class _HandOver:
 
 
 def _pace(night: Night, ledger: Ledger) -> Pace:
-    """The rates that the relay allows, those of earlier runs' messages included."""
+    """The rates that the relay allows, those of earlier runs' messages included; some relays count by the second."""
     mail, now = night.config.mail, night.means.clock()
     past = ((now - sent).total_seconds() for sent in ledger.mailed_since(now - plan.DAY))
-    return Pace((mail.per_minute, 60), (mail.per_day, plan.DAY.total_seconds()), past=past)
+    per_second = ceil(mail.per_minute / 60)
+    return Pace((per_second, 1), (mail.per_minute, 60), (mail.per_day, plan.DAY.total_seconds()), past=past)
 
 
 def _slot(night: Night, decision: Decision, ledger: Ledger) -> Slot:

@@ -16,8 +16,9 @@ class Pace:
     def __init__(
         self, *limits: tuple[int, float], past: Iterable[float] = (), clock: Callable[[], float] = time.monotonic
     ) -> None:
-        began = [clock() - ago for ago in past]
-        self._windows = [(deque(began, maxlen=count), seconds) for count, seconds in limits if count]
+        ended = [clock() - ago for ago in past]
+        self._windows = [(deque(ended, maxlen=count), seconds) for count, seconds in limits if count]
+        self._under_way = 0
         self._clock = clock
         self._lock = threading.Lock()
         self._held_until = float("-inf")
@@ -37,23 +38,51 @@ class Pace:
         Nothing is promised for later: a turn that were given out in advance could meet others after a `hold`.
         """
         with self._lock:
-            now = self._clock()
-            left = self._left(now)
+            left = self._left()
             if not left:
-                for taken, _ in self._windows:
-                    taken.append(now)
+                self._note_end()
             return left
+
+    def begin(self) -> float:
+        """Begin a turn that lasts until `end`, if one is free, as `take` does.
+
+        It counts all the while and a window longer: the other side may count it whenever it likes. Where only the end of another
+        can make room, infinity is returned.
+        """
+        with self._lock:
+            left = self._left()
+            if not left:
+                self._under_way += 1
+            return left
+
+    def end(self) -> None:
+        """End a turn that was begun."""
+        with self._lock:
+            self._under_way -= 1
+            self._note_end()
 
     def left(self) -> float:
         """The seconds until this instant's caller may go on, for those who only watch: it takes nothing."""
         with self._lock:
-            return self._left(self._clock())
-
-    def _left(self, now: float) -> float:
-        full = (taken[0] + seconds for taken, seconds in self._windows if len(taken) == taken.maxlen)
-        return max(self._held_until, *full, now) - now
+            return self._left()
 
     def hold(self, seconds: float) -> None:
         """Let nobody go on for so many seconds, also those who already wait."""
         with self._lock:
             self._held_until = max(self._held_until, self._clock() + seconds)
+
+    def _left(self) -> float:
+        now = self._clock()
+        return max(self._held_until, *(self._free_at(ended, seconds) for ended, seconds in self._windows), now) - now
+
+    def _note_end(self) -> None:
+        now = self._clock()
+        for ended, _ in self._windows:
+            ended.append(now)
+
+    def _free_at(self, ended: deque[float], seconds: float) -> float:
+        """When a window has room for one more."""
+        room = (ended.maxlen or 0) - self._under_way
+        if room <= 0:
+            return float("inf")
+        return ended[-room] + seconds if len(ended) >= room else float("-inf")

@@ -1,5 +1,6 @@
 """The hand-over over one connection and over several: what goes out, what stops it, and what the next night finds."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from campaign.forgetting import forget
 from campaign.given import Means
 from campaign.model import Outcome
 from campaign.nightly import run
+from tests.fakes import Accepted, Relay
 from tests.world import World, email, user_id
 
 
@@ -50,6 +52,30 @@ def test_several_connections_are_used_at_once(tmp_path: Path) -> None:
 
     assert world.relay.connections == 4
     assert len(world.relay.accepted) == 8
+
+
+class Clocking(Relay):
+    """Notes when it takes each message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def take(self, message: Accepted) -> None:
+        self.times.append(time.monotonic())
+        super().take(message)
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_the_relay_itself_never_sees_more_in_a_second_than_a_sixtieth_of_a_minutes(tmp_path: Path, connections: int) -> None:
+    relay = Clocking()
+    relay.at("connect", "delay 0.5", connection=1).at("dot", "delay 0.6", message=1).at("dot", "delay 0.3", message=3)
+    with World(tmp_path, relay=relay, keys={"mail": {"connections": connections, "per_minute": 120}}) as world:
+        world.roster(range(6))
+        night = world.night(approve=6)
+
+    assert night.exit_code == ExitCode.DONE
+    assert all(later - earlier >= 1 for earlier, later in zip(relay.times, relay.times[2:], strict=False))
 
 
 def test_what_is_on_its_way_is_settled_when_the_relay_refuses_us(world: World) -> None:

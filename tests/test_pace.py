@@ -70,6 +70,28 @@ def test_a_limit_of_0_is_none() -> None:
     assert taken(Pace((0, 30), clock=clock), clock, 1000) == [1000] * 1000
 
 
+def test_what_lasts_counts_until_a_window_after_its_end() -> None:
+    clock = FakeClock()
+    pace = Pace((2, 30), clock=clock)
+    begun = [pace.begin(), pace.begin()]
+    clock.now += 100  # the other side may count both only now
+    full = pace.begin()
+    pace.end()
+    clock.now += 10
+    pace.end()
+    left = pace.begin()
+    clock.now += 20
+
+    assert (begun, full, left) == ([0, 0], float("inf"), 20)
+    assert [pace.begin(), pace.begin()] == [0, 10]
+
+
+def test_what_was_taken_before_counts_as_what_has_ended() -> None:
+    clock = FakeClock()
+
+    assert taken(Pace((2, 30), past=[29, 10], clock=clock), clock, 3) == [1001, 1020, 1031]
+
+
 def test_a_pause_holds_also_those_who_are_within_their_limit() -> None:
     clock = FakeClock()
     pace = Pace((3, 30), clock=clock)
@@ -146,13 +168,14 @@ def test_threads_together_keep_the_limit() -> None:
 
 
 class Crowd:
-    """Callers that come, wait and go on as the clock moves, under a pace; `went` is when each one did."""
+    """Callers that come, wait, go on and are done as the clock moves, under a pace; `went` is from when to when each one did."""
 
     def __init__(self, limits: list[tuple[int, int]]) -> None:
         self.clock = FakeClock()
         self.pace = Pace(*limits, clock=self.clock)
         self.waiting = 0
-        self.went = list[float]()
+        self.busy = list[float]()
+        self.went = list[tuple[float, float]]()
         self.holds = list[tuple[float, float]]()
 
     def come(self, callers: int) -> None:
@@ -169,15 +192,23 @@ class Crowd:
             self.go_on()
 
     def go_on(self) -> None:
-        while self.waiting and self.pace.take() <= 0:
+        while self.waiting and self.pace.begin() <= 0:
             self.waiting -= 1
-            self.went.append(self.clock.now)
+            self.busy.append(self.clock.now)
+
+    def done(self, turns: int) -> None:
+        for began in self.busy[:turns]:
+            self.pace.end()
+            self.went.append((began, self.clock.now))
+        del self.busy[:turns]
+        self.go_on()
 
 
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("come"), st.integers(1, 20)),
         st.tuples(st.just("hold"), st.integers(0, 40)),
+        st.tuples(st.just("done"), st.integers(1, 10)),
         st.tuples(st.just("time_passes"), st.integers(1, 40)),
     ),
     max_size=30,
@@ -192,17 +223,23 @@ def test_no_window_ever_holds_more_than_its_limit_and_no_pause_any(
     crowd = Crowd(limits)
     for name, number in steps:
         getattr(crowd, name)(number)
+    crowd.waiting = 0
+    crowd.done(len(crowd.busy))
 
     for count, seconds in limits:
-        assert all(later - earlier >= seconds for earlier, later in zip(crowd.went, crowd.went[count:], strict=False))
+        for began, _ in crowd.went:  # whenever the other side counts a turn: no window holds too many
+            assert sum(other <= began < ended + seconds for other, ended in crowd.went) <= count
     for begin, end in crowd.holds:
-        assert not any(begin < at < end for at in crowd.went)
+        assert not any(begin < at < end for at, _ in crowd.went)
 
 
 @given(LIMITS, st.integers(1, 40))
 def test_everybody_gets_a_turn_as_soon_as_the_limits_allow(limits: list[tuple[int, int]], callers: int) -> None:
     crowd = Crowd(limits)
     crowd.come(callers)
-    crowd.time_passes(max(seconds * (callers // count + 1) for count, seconds in limits) * len(limits))
+    crowd.done(callers)
+    for _ in range(max(seconds * (callers // count + 1) for count, seconds in limits) * len(limits)):
+        crowd.time_passes(1)
+        crowd.done(callers)
 
     assert crowd.waiting == 0
