@@ -9,7 +9,7 @@ from campaign.config import Config
 from campaign.errors import LedgerError
 from campaign.explaining import one_of
 from campaign.given import read_roster
-from campaign.ledger import RunLock, open_ledger, witness_of
+from campaign.ledger import hold, open_ledger, witness_of
 
 _NAME = "%Y-%m-%dT%H%M%SZ"  # of a report in the history, by the time of its run
 
@@ -29,7 +29,7 @@ def forget(config: Config, user: str, now: datetime) -> list[Path]:
     Counts and dates stay under a mask, so that caps and spacing hold; the user is neither asked nor mailed until
     `campaign unsuppress`. Raises UsageError for an unknown user, LedgerError, Busy; who is forgotten already stays so.
     """
-    with RunLock(config.lock_file), open_ledger(config) as ledger:
+    with hold(config) as lock, open_ledger(config, lock) as ledger:
         user_id = one_of(ledger.find(user), user)
         ledger.forget(user_id, now)
         ledger.compact()
@@ -44,7 +44,7 @@ def purge(config: Config, days: int, now: datetime) -> Purged:
     """
     before = now - timedelta(days=days)
     present = {shown.user_id.lower() for _, shown in read_roster(config).rows}  # a rejected row is there, too
-    with RunLock(config.lock_file), open_ledger(config) as ledger:
+    with hold(config) as lock, open_ledger(config, lock) as ledger:
         removed = ledger.purge(present, before, now)
         ledger.compact()
         witness_of(config, ledger)

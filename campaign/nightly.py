@@ -19,7 +19,7 @@ from campaign.config import Config
 from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateError
 from campaign.given import Means, prepare, read_roster
 from campaign.handover import hand_over
-from campaign.ledger import Ledger, Memory, News, RunLock, Scratch, open_ledger, read_ledger, trust, witness_of
+from campaign.ledger import Ledger, Memory, News, Scratch, hold, open_ledger, read_ledger, trust, witness_of
 from campaign.model import Action, Decision, Reason, Reject, Trip
 from campaign.night import Night, new_run_id
 from campaign.probing import of_roster, probe
@@ -31,10 +31,10 @@ def run(config: Config, means: Means, approved: int | None = None, *, run_id: st
 
     What stops it stands in the result; raises only where nothing was attempted or the ledger fails.
     """
-    with RunLock(config.lock_file) as lock:
+    with hold(config) as lock:
         given = prepare(config, means)
         report.check(config.report.directory)
-        with open_ledger(config) as ledger:
+        with open_ledger(config, lock) as ledger:
             now = means.clock()
             night = Night(config, means, given, now, run_id or new_run_id(now), lock)
             _begin(night, ledger)
@@ -64,7 +64,7 @@ def rewrite_report(config: Config, means: Means) -> list[Path]:
     report.check(config.report.directory)
     with read_ledger(config) as ledger:
         if ledger is None:
-            raise LedgerError(f"{config.ledger_file} does not exist", "the first night makes it: campaign run")
+            raise LedgerError(f"{config.ledger_name} knows nothing of this campaign", "the first night makes it: campaign run")
         ledger.meet(roster.users)
         rows = report.rows(roster, ledger.standings(), lambda _, standing: plan.upcoming(standing, config.policy))
         return _write(config, rows, means)

@@ -11,7 +11,7 @@ from typing import Any
 from campaign.config import Config
 from campaign.errors import RosterError, UsageError
 from campaign.explaining import in_roster, one_of
-from campaign.ledger import Ledger, RunLock, examine, open_ledger, witness_of
+from campaign.ledger import Ledger, examine, hold, open_ledger, witness_of
 from campaign.ledger.masking import is_masked
 from campaign.ledger.opening import look
 from campaign.ledger.records import Figures
@@ -61,7 +61,7 @@ class Found:
     """What `adopt` would accept: what is wrong ("" if nothing is), and how far ledger, witness and last report have got."""
 
     wrong: str
-    file: Path
+    place: str
     ledger: Figures | None
     witness: Witness | None
     report: Path
@@ -69,7 +69,7 @@ class Found:
 
     def as_text(self) -> str:
         """Everything in a few lines, the conclusion last."""
-        lines = [f"{self.file}: {_so_far(self.ledger)}", f"its witness: {_seen(self.witness)}"]
+        lines = [f"{self.place}: {_so_far(self.ledger)}", f"its witness: {_seen(self.witness)}"]
         lines += [f"{self.report}: counts {self.reported} messages to the users in it"] if self.reported is not None else []
         return "found: " + "\n       ".join([*lines, self.wrong])
 
@@ -84,7 +84,7 @@ def found(config: Config, now: datetime) -> Found:
     """Look at the ledger before it is adopted. Changes nothing; raises LedgerError for one that cannot be adopted."""
     wrong = examine(config, now)
     report = config.report.directory / "report.csv"
-    return Found(wrong, config.ledger_file, *look(config), report, _counted(report))
+    return Found(wrong, config.ledger_name, *look(config), report, _counted(report))
 
 
 def _so_far(ledger: Figures | None) -> str:
@@ -139,6 +139,6 @@ def _shown(user_id: str, typed: str) -> str:
 @contextmanager
 def _ledger(config: Config) -> Iterator[Ledger]:
     """The ledger, for a change between runs."""
-    with RunLock(config.lock_file), open_ledger(config) as ledger:
+    with hold(config) as lock, open_ledger(config, lock) as ledger:
         yield ledger
         witness_of(config, ledger)

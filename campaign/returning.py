@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from campaign import bounces
 from campaign.config import Config
 from campaign.errors import ExitCode, GuardTripped, UsageError
-from campaign.ledger import Bounce, Ledger, Letter, RunLock, open_ledger, witness_of
+from campaign.ledger import Bounce, Ledger, Letter, hold, open_ledger, witness_of
 from campaign.model import ESCALATION, address_key, printable
 from campaign.sasl import tokens
 from campaign.tls import verifying_context
@@ -77,7 +77,7 @@ def take_back(  # noqa: PLR0913  # they are the command's own
     are likely, LedgerError, Busy. Then nothing was noted.
     """
     mailbox = _mailbox(config, environ, maildir, imap)
-    with RunLock(config.lock_file), open_ledger(config) as ledger:
+    with hold(config) as lock, open_ledger(config, lock) as ledger:
         standings = ledger.standings().values()
         with closing(mailbox(min((s.first_sent for s in standings if s.first_sent), default=None))) as messages:
             returned = _match(messages, ledger)

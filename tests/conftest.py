@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.mail_stack import MailStack, quick_folder
+from tests.postgres_server import Keys, PostgresServer, keys_of, ledgers, require_postgres
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -26,6 +27,25 @@ def mail_stack(_mail_stack: MailStack) -> MailStack:
     """Postfix and Dovecot, with nothing in their queues, mailboxes and logs. Starting them takes seconds, so they are shared."""
     _mail_stack.clear()
     return _mail_stack
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[PostgresServer]:
+    require_postgres()
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(_postgres: PostgresServer) -> PostgresServer:
+    """A database server that several tests share, each with databases of its own: nobody may kill or stop it."""
+    return _postgres
+
+
+@pytest.fixture(params=ledgers(pytest.mark.long))
+def ledger_keys(request: pytest.FixtureRequest) -> Keys:
+    """The keys of campaign.toml for an empty ledger of each kind: what is promised of one is promised of the other."""
+    return keys_of(request)
 
 
 @pytest.fixture

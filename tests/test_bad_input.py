@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from campaign.errors import ConfigError
-from campaign.ledger import RunLock
+from campaign.ledger import hold
 from tests.commands import Result, command, process
 from tests.world import CLIENT_ID, World, pem, private_key, user_id
 
@@ -347,7 +347,7 @@ def test_adopt_does_not_take_a_ledger_that_is_another_campaigns(world: World) ->
 def test_a_second_run_finds_the_campaign_held_and_changes_nothing(world: World) -> None:
     after_a_night(world)
     before = {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()}
-    with RunLock(world.folder / "ledger.sqlite3.lock"):
+    with hold(world.config()):
         here, there = campaign(world, "run"), process("run", "--config", world.folder / "campaign.toml")
 
     assert_one_clear_sentence(here, 75, r"another run holds .*ledger\.sqlite3\.lock")

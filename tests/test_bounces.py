@@ -29,7 +29,7 @@ from campaign.errors import (
     UsageError,
 )
 from campaign.explaining import explain
-from campaign.ledger import Bounce, RunLock, open_ledger, witness_of
+from campaign.ledger import Bounce, hold, open_ledger, witness_of
 from campaign.returning import Returned, take_back
 from campaign.tls import verifying_context
 from tests.imap_server import ImapServer
@@ -371,7 +371,7 @@ def test_an_old_copy_of_the_ledger_that_does_not_know_what_came_back_is_refused(
 
 
 def test_nothing_is_read_while_a_run_is_under_way(world: World) -> None:
-    with RunLock(world.config().lock_file), pytest.raises(Busy):
+    with hold(world.config()), pytest.raises(Busy):
         reading(world)
 
 

@@ -81,7 +81,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "templates": {"directory": None},
     "report": {"formats": ("csv", "xlsx", "html"), "mode": "0600"},
-    "ledger": {"url": "sqlite:///ledger.sqlite3"},
+    "ledger": {"url": "sqlite:///ledger.sqlite3", "ca_file": None, "password": None},
     "customers": {"file": "", "admin_first_days": 7},
     "monitoring": {"healthcheck_url": SecretStr(""), "metrics_file": None, "log_file": None, "log_addresses": False},
 }
@@ -321,9 +321,37 @@ WRONG = [
     ("report", "mode = 600", "[report] mode: must be a text in quotes"),
     ("report", 'mode = "rw"', """[report] mode: 'rw' is not a file mode such as "0600" or "0640\""""),
     ("report", 'formats = ["pdf"]', "[report] formats: must be 'csv', 'xlsx' or 'html'"),
-    ("ledger", "url = 'postgresql://db/campaign'", "[ledger] url: must be sqlite:/// and the path of a file;"),
-    ("ledger", "url = 'sqlite:///:memory:'", "[ledger] url: must be sqlite:/// and the path of a file;"),
-    ("ledger", "url = 'sqlite:///'", "[ledger] url: must be sqlite:/// and the path of a file;"),
+    (
+        "ledger",
+        "url = 'postgresql://db/campaign'",
+        "[ledger] url: must be sqlite:/// and the path of a file, or postgresql+psycopg",
+    ),
+    ("ledger", "url = 'sqlite:///:memory:'", "[ledger] url: must be sqlite:/// and the path of a file, or"),
+    ("ledger", "url = 'sqlite:///'", "[ledger] url: must be sqlite:/// and the path of a file, or"),
+    *(
+        (
+            "ledger",
+            f"url = 'postgresql+psycopg://{rest}'",
+            "[ledger] url: must be postgresql+psycopg://USER@HOST:PORT/DATABASE, and",
+        )
+        for rest in (
+            "",
+            "db/campaign",
+            "u@/campaign",
+            "u@db",
+            "u@db/",
+            "u@db/a/b",
+            "u@db/a?sslmode=disable",
+            "u@db:0/a",
+            "u@db:x/a",
+        )
+    ),
+    (
+        "ledger",
+        "url = 'postgresql+psycopg://u:hunter2@127.0.0.1/a'",
+        "[ledger] url: must not hold a password: say in a [ledger.password]",
+    ),
+    ("ledger", "url = 'postgresql+psycopg://u@db.example.com/a'", "[ledger]: a database server elsewhere needs ca_file"),
     # whom we ask
     ("docusign", "canary = ['me@example.com']", "[docusign] canary: 'me@example.com' is not a GUID like"),
     ("docusign", "account_server = 'https://account.docusign.com'", "[docusign] account_server: must be a loopback server"),
@@ -391,7 +419,9 @@ def test_a_wrong_value_is_refused_with_its_line_and_what_it_should_be(
     write: Write, section: str, line: str, sentence: str
 ) -> None:
     where = {"docusign": 3, "roster": 8, "mail": 10}.get(section, 13)
-    of_table = sentence.startswith(("[mail.password]:", "[mail.microsoft]:")) and section.startswith("mail.")
+    of_table = sentence.startswith(("[mail.password]:", "[mail.microsoft]:", "[ledger]:")) and section.startswith(
+        ("mail.", "ledger")
+    )
     given: Any = {section: line}
 
     assert complaint(write, **given).startswith(f"campaign.toml:{where - of_table}: {sentence}")

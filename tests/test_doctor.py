@@ -22,7 +22,7 @@ from campaign.doctor.papers import configuration
 from campaign.doctor.state import disk
 from campaign.errors import CampaignError, ExitCode, Interrupted
 from campaign.given import Means
-from campaign.ledger import RunLock, open_ledger
+from campaign.ledger import hold, open_ledger
 from campaign.model import Check, Grade, Reason
 from campaign.sandbox import CannedAnswer
 from campaign.stopping import Stop
@@ -589,7 +589,7 @@ def test_a_ledger_of_another_campaign_is_bad(world: World) -> None:
 
 
 def test_a_night_that_is_under_way_would_end_another_at_once(world: World) -> None:
-    with RunLock(world.config().lock_file):
+    with hold(world.config()):
         checks = looked(world)
 
     assert not_good(checks)["lock"].grade is Grade.BAD

@@ -17,7 +17,7 @@ from campaign import nightly, orders
 from campaign.errors import Busy, RosterError, UsageError
 from campaign.explaining import explain
 from campaign.forgetting import Purged, forget, purge
-from campaign.ledger import RunLock, examine, open_ledger
+from campaign.ledger import examine, hold, open_ledger
 from campaign.night import Night
 from tests.commands import ROOT, command
 from tests.test_kills import strace
@@ -314,7 +314,7 @@ def test_nothing_is_left_even_if_the_file_cannot_be_written_anew(world: World) -
 def test_an_unknown_user_cannot_be_forgotten(world: World) -> None:
     with pytest.raises(UsageError, match="no user 'nobody@"):
         forget(world.config(), "nobody@example.com", world.now)
-    with RunLock(world.config().lock_file), pytest.raises(Busy):
+    with hold(world.config()), pytest.raises(Busy):
         forget(world.config(), email(1), world.now)
 
 

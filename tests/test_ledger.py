@@ -15,19 +15,28 @@ import pytest
 from campaign import orders
 from campaign.config import Config
 from campaign.errors import Busy, LedgerError
-from campaign.ledger import Ledger, RunLock, adopt, examine, open_ledger, read_ledger, witness_of
-from campaign.ledger.schema import MIGRATIONS
+from campaign.ledger import Ledger, adopt, examine, hold, open_ledger, read_ledger, witness_of
+from campaign.ledger.opening import store_of
 from campaign.model import Delivery, Finding, Outcome, Slot, Standing, Status, User
-from tests.world import FIRST_NIGHT, World, email, user_id
+from tests.postgres_server import Keys, keys_of, ledgers
+from tests.world import FIRST_NIGHT, World, email, sql, user_id
 
 NOW = FIRST_NIGHT
 ONE = User(user_id(1), email(1), email(1), line=2)
 SLOT = Slot(ONE.user_id, 1, ONE.recipient, ONE.address, "<1@example.com>", NOW)
 
 
+in_a_file = pytest.mark.parametrize("ledger_keys", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(params=ledgers())
+def ledger_keys(request: pytest.FixtureRequest) -> Keys:
+    return keys_of(request)
+
+
 @pytest.fixture
-def config(tmp_path: Path) -> Iterator[Config]:
-    with World(tmp_path) as world:
+def config(tmp_path: Path, ledger_keys: Keys) -> Iterator[Config]:
+    with World(tmp_path, ledger_keys) as world:
         yield world.config()
 
 
@@ -108,9 +117,9 @@ def test_a_new_run_starts_without_findings(config: Config) -> None:
 def test_the_intent_is_on_disk_before_the_relay_is_told(config: Config) -> None:
     with run_of(config) as ledger:
         ledger.open(SLOT, "hash", NOW)
-        on_disk = sqlite3.connect(config.ledger_file).execute("SELECT outcome, message_id FROM slots").fetchall()
+        on_disk = sql(config, "SELECT outcome, message_id FROM slots")
 
-        assert on_disk == [("sending", "<1@example.com>")]
+        assert on_disk == [{"outcome": "sending", "message_id": "<1@example.com>"}]
 
 
 @pytest.mark.promise(1)
@@ -202,6 +211,7 @@ def test_a_refused_address_is_undeliverable_and_another_one_is_not(config: Confi
         assert one(ledger).undeliverable == ONE.address
 
 
+@in_a_file
 def test_the_rolling_day_counts_what_went_out_or_may_have(config: Config) -> None:
     with run_of(config) as ledger:
         ledger.open(SLOT, "hash", NOW)
@@ -228,10 +238,11 @@ def refusal(config: Config) -> str:
 
 
 def witness_file(config: Config) -> Path:
-    return config.ledger_file.with_name("ledger.sqlite3.witness")
+    return store_of(config).witness
 
 
 @pytest.mark.promise(9)
+@in_a_file
 def test_a_first_run_creates_ledger_and_witness(config: Config) -> None:
     used(config)
 
@@ -239,6 +250,7 @@ def test_a_first_run_creates_ledger_and_witness(config: Config) -> None:
     assert examine(config, NOW) == ""
 
 
+@in_a_file
 def test_a_first_run_cut_short_needs_no_repair(config: Config) -> None:
     config.ledger_file.touch()
     used(config)
@@ -252,6 +264,7 @@ def test_a_first_run_cut_short_needs_no_repair(config: Config) -> None:
 
 @pytest.mark.promise(9)
 @pytest.mark.parametrize("size", [None, 0, 5000])
+@in_a_file
 def test_a_missing_empty_or_truncated_ledger_is_refused(config: Config, size: int | None) -> None:
     used(config)
     if size is None:
@@ -264,6 +277,7 @@ def test_a_missing_empty_or_truncated_ledger_is_refused(config: Config, size: in
 
 
 @pytest.mark.promise(9)
+@in_a_file
 def test_a_garbled_page_is_noticed(config: Config) -> None:
     used(config)
     with config.ledger_file.open("r+b") as file:
@@ -274,6 +288,7 @@ def test_a_garbled_page_is_noticed(config: Config) -> None:
 
 
 @pytest.mark.promise(9)
+@in_a_file
 def test_an_old_copy_is_refused(config: Config) -> None:
     used(config)
     shutil.copy(config.ledger_file, config.folder / "backup")
@@ -284,6 +299,7 @@ def test_an_old_copy_is_refused(config: Config) -> None:
 
 
 @pytest.mark.promise(9)
+@in_a_file
 def test_a_ledger_without_its_witness_is_refused(config: Config) -> None:
     used(config)
     witness_file(config).unlink()
@@ -292,6 +308,7 @@ def test_a_ledger_without_its_witness_is_refused(config: Config) -> None:
 
 
 @pytest.mark.promise(9)
+@in_a_file
 def test_a_ledger_from_another_machine_is_refused(config: Config) -> None:
     used(config)
     text = witness_file(config).read_text()
@@ -300,16 +317,24 @@ def test_a_ledger_from_another_machine_is_refused(config: Config) -> None:
     assert "another machine" in refusal(config)
 
 
+@in_a_file
 @pytest.mark.promise(9)
-def test_a_ledger_of_another_campaign_or_app_is_refused(config: Config) -> None:
+def test_a_ledger_of_another_campaign_is_refused(config: Config) -> None:
     used(config)
 
     assert "belongs to the campaign 'test'" in refusal(config.model_copy(update={"name": "other"}))
+
+
+@pytest.mark.promise(9)
+def test_a_ledger_of_another_app_is_refused(config: Config) -> None:
+    used(config)
+
     app = config.docusign.model_copy(update={"environment": "production"})
     assert "was written for client_id" in refusal(config.model_copy(update={"docusign": app}))
 
 
 @pytest.mark.promise(9)
+@in_a_file
 def test_a_database_of_something_else_is_no_ledger_and_is_left_alone(config: Config) -> None:
     with closing(sqlite3.connect(config.ledger_file)) as database:
         database.execute("CREATE TABLE orders (id INTEGER)")
@@ -325,12 +350,12 @@ def test_a_database_of_something_else_is_no_ledger_and_is_left_alone(config: Con
 
 def test_a_newer_ledger_is_refused(config: Config) -> None:
     used(config)
-    with sqlite3.connect(config.ledger_file) as database:
-        database.execute("UPDATE schema SET version = ?", [len(MIGRATIONS) + 1])
+    sql(config, "UPDATE schema SET version = version + 1")
 
     assert "newer" in refusal(config)
 
 
+@in_a_file
 def test_adopting_accepts_an_old_copy_and_asks_for_an_approval_again(config: Config) -> None:
     with run_of(config) as ledger:
         ledger.let_through(NOW, 1)
@@ -345,6 +370,7 @@ def test_adopting_accepts_an_old_copy_and_asks_for_an_approval_again(config: Con
         assert ledger.last_passed().at is None
 
 
+@in_a_file
 def test_a_spoilt_witness_can_be_adopted_away(config: Config) -> None:
     used(config)
     witness_file(config).write_text("nonsense")
@@ -355,6 +381,7 @@ def test_a_spoilt_witness_can_be_adopted_away(config: Config) -> None:
         assert ledger.last_passed().at is None
 
 
+@in_a_file
 def test_a_plan_reads_no_ledger_that_a_run_would_refuse(config: Config) -> None:
     used(config)
     config.ledger_file.unlink()
@@ -363,6 +390,7 @@ def test_a_plan_reads_no_ledger_that_a_run_would_refuse(config: Config) -> None:
         pass
 
 
+@in_a_file
 def test_adopting_a_lost_ledger_begins_anew(config: Config) -> None:
     used(config)
     config.ledger_file.unlink()
@@ -373,6 +401,7 @@ def test_adopting_a_lost_ledger_begins_anew(config: Config) -> None:
         assert ledger.standings() == {}
 
 
+@in_a_file
 def test_what_was_adopted_is_on_record_with_its_time(config: Config) -> None:
     used(config)
     witness_file(config).unlink()
@@ -413,6 +442,7 @@ def test_adopt_shows_how_far_ledger_witness_and_report_have_got(tmp_path: Path) 
     }
 
 
+@in_a_file
 def test_adopt_says_what_it_means_that_there_is_nothing(config: Config) -> None:
     used(config)
     config.ledger_file.write_bytes(b"")
@@ -425,10 +455,12 @@ def test_adopt_says_what_it_means_that_there_is_nothing(config: Config) -> None:
 
 def test_a_ledger_from_before_adoptions_and_leaving_were_noted_is_brought_up_to_date(config: Config) -> None:
     used(config)
-    with sqlite3.connect(config.ledger_file) as database:
-        database.execute("DROP TABLE adoptions")
-        database.execute("ALTER TABLE users DROP COLUMN left_at")
-        database.execute("UPDATE schema SET version = 3")
+    for statement in ("DROP TABLE adoptions", "ALTER TABLE users DROP COLUMN left_at", "UPDATE schema SET version = 3"):
+        sql(config, statement)
+    with read_ledger(config) as ledger:
+        assert ledger
+        assert (ledger.adoptions(), ledger.left_at(ONE.user_id), [*ledger.standings()]) == ([], None, [ONE.user_id])
+    assert sql(config, "SELECT version FROM schema") == [{"version": 3}]
 
     with open_ledger(config) as ledger:
         assert (ledger.adoptions(), ledger.left_at(ONE.user_id)) == ([], None)
@@ -467,22 +499,24 @@ def test_reading_leaves_no_trace(config: Config) -> None:
 
 @pytest.mark.promise(7)
 def test_a_second_run_is_refused_at_once(config: Config) -> None:
-    with RunLock(config.lock_file), pytest.raises(Busy), RunLock(config.lock_file):
+    with hold(config), pytest.raises(Busy), hold(config):
         pass
 
 
 @pytest.mark.promise(7)
 @pytest.mark.case(19)
+@in_a_file
 def test_the_lock_of_a_dead_run_is_no_lock(config: Config) -> None:
     config.lock_file.touch()
 
-    with RunLock(config.lock_file):
+    with hold(config):
         pass
 
 
 # --- where it lies
 
 
+@in_a_file
 def test_the_ledger_is_read_by_nobody_else(config: Config) -> None:
     with open_ledger(config):
         pass
@@ -492,6 +526,7 @@ def test_the_ledger_is_read_by_nobody_else(config: Config) -> None:
 
 @pytest.mark.case(42)
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o666])
+@in_a_file
 def test_a_ledger_that_everybody_can_read_is_refused(config: Config, mode: int) -> None:
     with open_ledger(config):
         pass
@@ -505,6 +540,7 @@ def test_a_ledger_that_everybody_can_read_is_refused(config: Config, mode: int) 
 
 @pytest.mark.case(42)
 @pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o702, True), (0o1777, False), (0o770, False)])
+@in_a_file
 def test_a_folder_that_everybody_can_write_is_refused_unless_it_is_like_tmp(config: Config, mode: int, refused: bool) -> None:
     config.folder.chmod(mode)
     with pytest.raises(LedgerError, match="can be written by everybody") if refused else nullcontext(), open_ledger(config):
@@ -513,6 +549,7 @@ def test_a_folder_that_everybody_can_write_is_refused_unless_it_is_like_tmp(conf
     assert config.ledger_file.exists() is not refused
 
 
+@in_a_file
 def test_a_symbolic_link_is_no_ledger(config: Config, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "ledger"
     config.ledger_file.symlink_to(elsewhere)
@@ -524,6 +561,7 @@ def test_a_symbolic_link_is_no_ledger(config: Config, tmp_path_factory: pytest.T
 
 
 @pytest.mark.case(43)
+@in_a_file
 def test_a_full_disk_is_found_out_before_anything(config: Config) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))

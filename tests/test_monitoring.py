@@ -27,7 +27,7 @@ import trustme
 
 from campaign import monitoring, nightly
 from campaign.errors import ExitCode, Interrupted, RelayRefused
-from campaign.ledger import RunLock
+from campaign.ledger import hold
 from campaign.model import Action, Outcome, Reason, Status, Trip
 from campaign.monitoring import metrics, ping
 from campaign.monitoring.ended import Ended
@@ -223,7 +223,7 @@ def test_a_run_that_finds_the_campaign_taken_announces_no_start_and_leaves_log_a
     command("run", "--approve", 3)
     checks.pings.clear()
     before = written(world)
-    with RunLock(world.config().lock_file):
+    with hold(world.config()):
         done = command("run")
 
     assert done.exit_code == 75

@@ -11,7 +11,7 @@ from campaign import orders
 from campaign.errors import Busy, RosterError, UsageError
 from campaign.explaining import explain
 from campaign.forgetting import forget
-from campaign.ledger import RunLock
+from campaign.ledger import hold
 from tests.commands import command
 from tests.world import FIRST_NIGHT, World, email, user_id
 
@@ -232,5 +232,5 @@ def test_orders_need_a_known_user_a_reason_and_no_run_in_between(world: World) -
         orders.suppress(config, "nobody@example.com", "why", None, world.now)
     with pytest.raises(UsageError, match="reason"):
         orders.suppress(config, email(1), " ", None, world.now)
-    with RunLock(config.lock_file), pytest.raises(Busy):
+    with hold(config), pytest.raises(Busy):
         orders.unsuppress(config, email(1), world.now)

@@ -1,8 +1,9 @@
 """A small world for whole nights: a folder with a campaign, an account server and a relay on loopback, and a clock to move."""
 
 import csv
+import sqlite3
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -10,8 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psycopg
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
 
 from campaign import nightly
 from campaign.config import Config, load
@@ -65,6 +69,19 @@ def _value(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else f'"{value}"'
 
 
+def sql(config: Config, statement: str) -> list[dict[str, Any]]:
+    """One statement to the ledger's database, committed, and its rows; by another way than the program's."""
+    if server := config.ledger.server:
+        about: dict[str, Any] = {"host": server.host, "port": server.port, "user": server.user, "dbname": server.database}
+        with psycopg.connect(make_conninfo(password=config.ledger_password(), **about), row_factory=dict_row) as session:
+            done = session.execute(statement)
+            return done.fetchall() if done.description else []
+    with closing(sqlite3.connect(config.ledger_file)) as file, file:
+        file.row_factory = sqlite3.Row
+        assert [tuple(row) for row in file.execute("PRAGMA integrity_check")] == [("ok",)]
+        return [dict(row) for row in file.execute(statement)]
+
+
 @dataclass
 class World:
     """`with World(folder) as world:` serves both servers; then `world.roster(...)`, `world.night()`, `world.days_pass(3)`.
@@ -80,6 +97,7 @@ class World:
     stop: Stop = field(default_factory=Stop)
     live: bool = False
     waits: Waits = NO_WAITS
+    name: str = "test"
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +181,7 @@ class World:
         for table, keys in self.keys.items():
             tables[table] = {**tables.get(table, {}), **keys}
         path = self.folder / "campaign.toml"
-        path.write_text(toml(tables), encoding="utf-8")
+        path.write_text(toml(tables, self.name), encoding="utf-8")
         return load(path, environ)
 
     def means(self) -> Means:

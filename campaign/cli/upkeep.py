@@ -92,13 +92,13 @@ def adopt(
     from campaign import ledger, orders
 
     settings = load(config)
-    with ledger.RunLock(settings.lock_file):
+    with ledger.hold(settings) as lock:
         found = orders.found(settings, now())
         if found.wrong:
             typer.echo(found.as_text(), err=as_json)
             if not yes and not (sys.stdin.isatty() and typer.confirm(_IS_MEANT, err=True)):
                 raise UsageError("nothing was adopted", "to adopt without being asked: campaign adopt --yes")
-            ledger.adopt(settings, now())
+            ledger.adopt(settings, now(), lock)
     if as_json:
         print_json({"adopted": bool(found.wrong), **found.as_json()})
     else:

@@ -8,7 +8,7 @@ from campaign.config.shape import Key, scalar_keys
 from campaign.errors import ConfigError
 
 _NO_KEYS = {"CAMPAIGN_CONFIG"}
-_SECRETS: tuple[Key, ...] = (("mail", "password"), ("mail", "microsoft", "secret"))
+_SECRETS: tuple[Key, ...] = (("mail", "password"), ("mail", "microsoft", "secret"), ("ledger", "password"))
 
 
 def override(given: dict[str, Any], environ: Mapping[str, str]) -> dict[Key, str]:

@@ -27,7 +27,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     given = _parsed(text, path)
     places = Places(path, text, override(given, environ))
     try:
-        config = Config.model_validate(_with_all_sections(given), context={"folder": path.absolute().parent})
+        config = Config.model_validate(_with_all_sections(given), context={"folder": path.absolute().parent, "environ": environ})
     except ValidationError as error:
         raise explained(error.errors(include_url=False), places) from None
     _refuse_what_is_not_done(config, places)

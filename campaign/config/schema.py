@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import time
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
@@ -235,10 +235,39 @@ class Report(Section):
     mode: FileMode = "0600"
 
 
+class Server(NamedTuple):
+    """A database server, and who signs in to which database there."""
+
+    host: str
+    port: int
+    user: str
+    database: str
+
+    def __str__(self) -> str:
+        """The server as messages call it."""
+        return f"postgresql://{self.user}@{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/{self.database}"
+
+
 class Ledger(Section):
-    """`[ledger]`: what is remembered between nights."""
+    """`[ledger]`: what is remembered between nights, in a file or on a database server."""
 
     url: LedgerUrl = "sqlite:///ledger.sqlite3"
+    ca_file: LocatedPath | None = None
+    password: Secret | None = None
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        if self.server and not self.ca_file and not is_loopback(self.server.host):
+            raise ValueError("a database server elsewhere needs ca_file: the certificates that its own is checked by")
+        return self
+
+    @property
+    def server(self) -> Server | None:
+        """The database server; None for a file."""
+        if not self.url.startswith("postgresql"):
+            return None
+        parts = urlsplit(self.url)
+        return Server(parts.hostname or "", parts.port or 5432, unquote(parts.username or ""), parts.path[1:])
 
 
 class Customers(Section):
@@ -289,10 +318,12 @@ class Config(Section):
     customers: Customers = Customers()
     monitoring: Monitoring = Monitoring()
     _folder: Path = PrivateAttr(default=Path())
+    _environ: Mapping[str, str] = PrivateAttr(default={})
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401  # as pydantic has it
-        """Remember where campaign.toml stands."""
+        """Remember where campaign.toml stands, and the environment that it was read in."""
         self._folder = (context or {}).get("folder", Path())
+        self._environ = (context or {}).get("environ", {})
 
     @property
     def folder(self) -> Path:
@@ -310,6 +341,16 @@ class Config(Section):
         return self.folder / self.ledger.url.removeprefix("sqlite:///")
 
     @property
+    def ledger_name(self) -> str:
+        """The file or the server of the ledger as messages call it; no secret stands in it."""
+        return str(self.ledger.server or self.ledger_file)
+
+    @property
     def lock_file(self) -> Path:
-        """The file that the one live run holds locked."""
+        """The file that the one live run holds locked, where the ledger is a file."""
         return self.ledger_file.with_name(self.ledger_file.name + ".lock")
+
+    def ledger_password(self) -> str | None:
+        """Fetch what signs in to the database server; None where nothing is needed. Raises ConfigError."""
+        password = self.ledger.password
+        return password.read(self._environ).get_secret_value() if password else None

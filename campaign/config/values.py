@@ -17,6 +17,7 @@ from campaign.model import zone_called
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
 _SQLITE = "sqlite:///"
+_POSTGRES = "postgresql+psycopg://"
 
 
 def _name(text: str) -> str:
@@ -140,9 +141,24 @@ def _window(text: str) -> str:
 
 
 def _ledger_url(text: str) -> str:
-    if not re.fullmatch(f"{_SQLITE}/?[^:?/][^:?]*", text):
-        raise ValueError(f"must be {_SQLITE} and the path of a file; other databases are not available in this version")
+    """Neither sentence repeats the URL: a password may stand in it."""
+    if text.startswith(_POSTGRES):
+        _check_server(text)
+    elif not re.fullmatch(f"{_SQLITE}/?[^:?/][^:?]*", text):
+        raise ValueError(f"must be {_SQLITE} and the path of a file, or {_POSTGRES}USER@HOST:PORT/DATABASE")
     return text
+
+
+def _check_server(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.username and parts.hostname) and parts.port != 0
+    except ValueError:  # whose text may hold a part of the URL
+        parts, whole = urlsplit(""), False
+    if parts.password is not None:
+        raise ValueError("must not hold a password: say in a [ledger.password] table where it is read from")
+    if not whole or not re.fullmatch(r"/[^/%]+", parts.path) or parts.query or parts.fragment or not url.isprintable():
+        raise ValueError(f"must be {_POSTGRES}USER@HOST:PORT/DATABASE, and nothing more")
 
 
 def _located(path: Path, info: ValidationInfo) -> Path:

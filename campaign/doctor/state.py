@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -11,9 +11,12 @@ from pathlib import Path
 
 from campaign import report
 from campaign.config import Config
+from campaign.doctor import database
 from campaign.doctor.steps import attempt, in_turn
 from campaign.given import Means
-from campaign.ledger import OVERDUE, RunLock, is_older, place, read_ledger, trust
+from campaign.ledger import OVERDUE, is_older, place, read_ledger, trust
+from campaign.ledger.lock import FileLock
+from campaign.ledger.opening import store_of
 from campaign.model import Check, Grade
 from campaign.stopping import stop_if_asked
 
@@ -27,18 +30,19 @@ _FLEETING = {"tmpfs", "ramfs"}
 
 def state(config: Config, means: Means) -> Iterator[Check]:
     """Whether a night that starts now could begin, remember, and report."""
-    folder = config.ledger_file.parent
     yield attempt("STOP file", partial(_stop_file, config, means))
     yield attempt("report folder", partial(_report_folder, config))
-    yield from in_turn(
-        {
-            "state folder": partial(_state_folder, config),
-            "disk": lambda: disk(folder, _mounts()),
-            "lock": partial(_lock, config.lock_file),
-            "ledger": partial(_ledger, config),
-            "last run": partial(_last_run, config, means),
-        }
-    )
+    place = database.steps(config, means) if config.ledger.server else _file(config)
+    yield from in_turn({**place, "ledger": partial(_ledger, config), "last run": partial(_last_run, config, means)})
+
+
+def _file(config: Config) -> dict[str, Callable[[], Check]]:
+    """What is looked at where the ledger is a file."""
+    return {
+        "state folder": partial(_state_folder, config),
+        "disk": lambda: disk(config.ledger_file.parent, _mounts()),
+        "lock": partial(_lock, config.lock_file),
+    }
 
 
 def disk(folder: Path, mounts: str) -> Check:
@@ -117,23 +121,32 @@ def _kind(folder: Path, mounts: str) -> str:
 def _lock(path: Path) -> Check:
     """Take the lock for a moment, if there is a file to lock: the first run makes it."""
     if os.path.lexists(path):
-        with RunLock(path):
+        with FileLock(path):
             pass
     return Check("lock", Grade.GOOD, f"no run holds {path}")
 
 
 def _ledger(config: Config) -> Check:
-    file = config.ledger_file
+    name = config.ledger_name
     with read_ledger(config) as ledger:
         if ledger is None:
-            return Check("ledger", Grade.GOOD, f"{file} does not exist yet; the first night makes it")
+            there = "holds nothing of this campaign" if config.ledger.server else "does not exist"
+            return Check("ledger", Grade.GOOD, f"{name} {there} yet; the first night makes it")
     if is_older(config):
         advice = "the next night brings it up to date; the program that wrote it will refuse it then"
-        return Check("ledger", Grade.DOUBT, f"{file} was written by an earlier version of this program", advice)
-    mode = stat.S_IMODE(file.stat().st_mode)
+        return Check("ledger", Grade.DOUBT, f"{name} was written by an earlier version of this program", advice)
+    mode = 0 if config.ledger.server else stat.S_IMODE(config.ledger_file.stat().st_mode)
     if mode & 0o077:
-        return Check("ledger", Grade.DOUBT, f"{file} can be read by others (mode {mode:04o})", f"chmod 600 {file}")
-    return Check("ledger", Grade.GOOD, f"{file} is whole, and the one that this campaign last wrote")
+        return Check("ledger", Grade.DOUBT, f"{name} can be read by others (mode {mode:04o})", f"chmod 600 {name}")
+    return Check("ledger", Grade.GOOD, f"{name} is {_as_it_was(config)}")
+
+
+def _as_it_was(config: Config) -> str:
+    """What is known of the ledger: of a file all, of a database what this host's witness can tell."""
+    if config.ledger.server is None:
+        return "whole, and the one that this campaign last wrote"
+    known = store_of(config).witness.exists()
+    return "not behind the one that this host last saw" if known else "there; this host has not seen it before"
 
 
 def _last_run(config: Config, means: Means) -> Check:

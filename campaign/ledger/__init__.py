@@ -3,7 +3,7 @@
 from campaign.ledger.book import Ledger
 from campaign.ledger.clock import OVERDUE, trust
 from campaign.ledger.lock import RunLock
-from campaign.ledger.opening import adopt, examine, is_older, open_ledger, read_ledger, witness_of
+from campaign.ledger.opening import adopt, examine, hold, is_older, open_ledger, read_ledger, witness_of
 from campaign.ledger.records import Bounce, Event, Letter, News, Passed
 from campaign.ledger.scratch import Memory, Scratch
 
@@ -20,6 +20,7 @@ __all__ = [
     "Scratch",
     "adopt",
     "examine",
+    "hold",
     "is_older",
     "open_ledger",
     "read_ledger",

@@ -1,6 +1,5 @@
 """What is remembered between nights. Every public method is one transaction, committed when it returns."""
 
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from campaign.ledger.learning import change, learn
 from campaign.ledger.records import Bounce, Event, Figures, Letter, News, Passed, Removed, Run, named
 from campaign.ledger.schema import adoptions, campaigns, events, rejects, runs, slots, users
 from campaign.ledger.standing import MAY_HAVE_ARRIVED, standing_of
+from campaign.ledger.store import Store, in_words
 from campaign.model import ESCALATION, Decision, Delivery, Finding, Outcome, Slot, Standing, Status, User, address_key
 
 _AT_ONCE = 500  # values in one query
@@ -28,10 +28,10 @@ _NEEDS_A_PERSON = (Outcome.UNKNOWN, Outcome.REJECTED, "revoked", Status.USER_NOT
 class Ledger:
     """One campaign's memory. Every method raises LedgerError when the disk or the database fails; then nothing was written."""
 
-    def __init__(self, connection: Connection, campaign: str, place: str, scope: str) -> None:
+    def __init__(self, connection: Connection, campaign: str, store: Store, scope: str) -> None:
         self._connection = connection
         self._campaign = campaign
-        self._place = place
+        self._store = store
         self._scope = scope  # that is asked for now
         self.run_id = ""
         self._unmasked: dict[str, str] = {}  # what masks stand for, as far as the roster has shown it
@@ -221,7 +221,7 @@ class Ledger:
     def forget(self, user_id: str, now: datetime) -> None:
         """Remove a user's personal data, and have the user neither asked nor mailed; what caps need is kept under a mask."""
         with self._transaction() as connection:
-            masking.leave_no_trace(connection)
+            self._store.leave_no_trace(connection)
             if mask := masking.forget(connection, self._campaign, user_id, now):
                 self._tell(connection, [(mask, "forgotten", "")], now)
 
@@ -233,7 +233,7 @@ class Ledger:
         untold = select(runs.c.run_id).where(self._mine(runs), runs.c.finished.is_(None))
         old = (self._mine(events), events.c.at < before, events.c.run_id.not_in(untold))
         with self._transaction() as connection:
-            masking.leave_no_trace(connection)
+            self._store.leave_no_trace(connection)
             removed = connection.execute(events.delete().where(*old)).rowcount
             gone = masking.silent(connection, self._campaign, before).difference(roster)
             masking.hide(connection, self._campaign, gone, masking.made(connection, self._campaign), now)
@@ -241,14 +241,8 @@ class Ledger:
         return Removed(len(gone), removed)
 
     def compact(self) -> None:
-        """Write the file anew, so that nothing of what was removed or changed is left between its rows."""
-        try:
-            cursor = self._connection.connection.cursor()  # not by SQLAlchemy: it would begin a transaction first
-            cursor.execute("PRAGMA temp_store = MEMORY")  # or its draft, with everybody in it, lies in /var/tmp for a while
-            cursor.execute("VACUUM")
-        except sqlite3.Error as error:
-            advice = "traces of what was removed may be left in the file: make room on the disk, then run the same again"
-            raise LedgerError(f"{self._place}: {error}", advice) from error
+        """Write everything anew, so that nothing of what was removed or changed is left between the rows."""
+        self._store.compact(self._connection)
 
     # --- messages
 
@@ -283,7 +277,7 @@ class Ledger:
                 again = (*self._this(slot.user_id, slot.step), slots.c.outcome == Outcome.DEFERRED)
                 done = connection.execute(slots.update().where(*again).values(outcome=Outcome.SENDING, **to))
                 if done.rowcount != 1:
-                    raise LedgerError(f"{self._place}: the slot of {slot.user_id} is not the one that was deferred", _TELL_US)
+                    raise LedgerError(f"{self._store.name}: the slot of {slot.user_id} is not deferred", _TELL_US)
                 return
             fixed = {"step": slot.step, "message_id": slot.message_id, "date": slot.date, "attempts": 0}
             connection.execute(slots.insert().values(self._row(slot.user_id, outcome=Outcome.SENDING, **fixed, **to)))
@@ -383,8 +377,7 @@ class Ledger:
             with self._connection.begin():
                 yield self._connection
         except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise LedgerError(f"{self._place}: {cause}", "check the disk; nothing more was sent") from error
+            raise LedgerError(f"{self._store.name}: {in_words(error)}", self._store.advice) from error
 
     def _mine(self, table: Any) -> Any:  # noqa: ANN401  # SQLAlchemy's own expression types
         return table.c.campaign == self._campaign

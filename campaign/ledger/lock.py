@@ -1,16 +1,34 @@
-"""One run at a time: a lock that the kernel holds for the live process and drops when it dies."""
+"""One run at a time: a lock that is held for the live process and dropped when it dies."""
 
 import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
+
+from sqlalchemy import Connection
 
 from campaign.errors import Busy, LedgerError
 
 
-class RunLock:
+class RunLock(Protocol):
+    """Holds one campaign; to enter raises Busy where another run does, at once."""
+
+    @property
+    def session(self) -> Connection | None:
+        """The session that the lock is bound to: where there is one, nobody may write to the ledger by another."""
+
+    def __enter__(self) -> Self: ...
+    def check(self) -> None:
+        """Raise LedgerError where the lock is no longer ours: another run may hold the campaign."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+class FileLock(RunLock):
     """Holds `flock` on a file beside the ledger. The file stays; its existence means nothing."""
+
+    session = None  # the kernel's locks are the process's
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -72,11 +72,6 @@ def recognised(connection: Connection, campaign: str, roster: Iterable[User]) ->
 # Under the mask
 
 
-def leave_no_trace(connection: Connection) -> None:
-    """From now on let what is removed or changed be overwritten in the file, too (https://sqlite.org/pragma.html#pragma_secure_delete)."""
-    connection.exec_driver_sql("PRAGMA secure_delete = ON").close()
-
-
 def forget(connection: Connection, campaign: str, user_id: str, now: datetime) -> str:
     """Put a user under a mask, and bar the user until that is lifted; return the mask, or "" where it was so already."""
     masks = made(connection, campaign)

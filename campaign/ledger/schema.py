@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Dialect,
@@ -27,7 +28,7 @@ from campaign.errors import LedgerError
 class Instant(TypeDecorator[datetime]):
     """An aware UTC time as ISO 8601 text: sorts as time does, and anybody can read it in the file."""
 
-    impl = String(27)
+    impl = String(27).with_variant(String(27, collation="C"), "postgresql")  # there a locale would order by rules of its own
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
@@ -38,6 +39,9 @@ class Instant(TypeDecorator[datetime]):
         """From text."""
         return datetime.fromisoformat(value) if value else None
 
+
+# Of what may be counted beyond 2^31 where many campaigns share a database. In SQLite only INTEGER counts by itself.
+_Number = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
@@ -108,7 +112,7 @@ slots = Table(
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Number, primary_key=True),
     Column("campaign", String, nullable=False),
     Column("user_id", String, nullable=False, index=True),
     Column("at", Instant, nullable=False),
@@ -132,7 +136,7 @@ runs = Table(
 adoptions = Table(
     "adoptions",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Number, primary_key=True),
     Column("campaign", String, nullable=False),
     Column("at", Instant, nullable=False),
     Column("found", Text, nullable=False),
@@ -191,10 +195,6 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
 def upgrade(connection: Connection) -> None:
     """Create or upgrade all tables inside the caller's transaction. Raises LedgerError for a newer one, or none."""
     present = version(connection)
-    if not present and inspect(connection).get_table_names():
-        raise LedgerError(
-            "the ledger's file is a database of something else", "let [ledger] url name a file of the campaign's own"
-        )
     if present > len(MIGRATIONS):
         raise LedgerError(f"the ledger has version {present}, newer than this program knows", "install the newer program")
     for migrate in MIGRATIONS[present:]:
@@ -205,7 +205,10 @@ def upgrade(connection: Connection) -> None:
 
 
 def version(connection: Connection) -> int:
-    """The ledger's version; 0 for an empty database."""
+    """The ledger's version; 0 for an empty database. Raises LedgerError for one of something else."""
     if not connection.dialect.has_table(connection, schema.name):
+        if inspect(connection).get_table_names():
+            what = "what [ledger] url names is a database of something else"
+            raise LedgerError(what, "let it name one of the campaign's own")
         return 0
     return connection.execute(select(schema.c.version)).scalar() or 0

@@ -7,7 +7,7 @@ from datetime import datetime
 from campaign.bounded import words
 from campaign.config import Config
 from campaign.errors import Busy, LedgerError
-from campaign.ledger import RunLock
+from campaign.ledger import hold
 from campaign.model import Delivery, Slot
 from campaign.monitoring import metrics, ping
 from campaign.monitoring.ended import Ended
@@ -90,7 +90,7 @@ def watching(config: Config, clock: Callable[[], datetime], say: _Say, *, verbos
         yield watch
         return
     try:
-        with suppress(LedgerError), RunLock(config.lock_file):  # an error of the disk is for the run itself to say
+        with suppress(LedgerError), hold(config):  # an error of the disk is for the run itself to say
             pass
         watch.begin()
         yield watch
