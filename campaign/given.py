@@ -98,6 +98,7 @@ def composer(config: Config) -> Composer:
         consent_url=consent_url(config.docusign),
         scopes=config.docusign.scopes,
         account_host=urlsplit(config.docusign.server).netloc,
+        language=config.templates.language,
     )
 
 

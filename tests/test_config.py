@@ -79,7 +79,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "max_roster_change": 0.30,
         "max_bounces": 25,
     },
-    "templates": {"directory": None},
+    "templates": {"directory": None, "language": "en"},
     "report": {"formats": ("csv", "xlsx", "html"), "mode": "0600"},
     "ledger": {"url": "sqlite:///ledger.sqlite3", "ca_file": None, "password": None},
     "customers": {"file": "", "admin_first_days": 7},

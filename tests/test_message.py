@@ -119,7 +119,7 @@ def test_the_shipped_mails_say_what_the_reader_needs(step: int) -> None:
 def test_the_invitation_lists_the_permissions_in_plain_words() -> None:
     text = body(parsed(wire(composer(scopes=["signature", "made_up"]), user())), "plain")
 
-    assert "  - prepare documents, send them for signature, and follow what becomes of them\n" in text
+    assert "  - prepare documents, send them for signature, and follow what becomes\n    of them\n" in text
     assert '  - use what Docusign calls "made_up"\n' in text
 
 
@@ -159,7 +159,7 @@ def test_the_css_is_inlined_and_dark_mode_stays() -> None:
 
     assert '<main style="max-width: 580px' in page
     assert "@media (prefers-color-scheme: dark)" in page
-    assert '<html lang="en">' in page
+    assert '<html lang="en" dir="ltr">' in page
 
 
 def test_the_sandbox_on_this_machine_may_be_linked_without_tls() -> None:
@@ -572,6 +572,116 @@ def test_an_operators_file_overrides_one_and_the_shipped_ones_fill_the_rest(tmp_
 
     assert message["Subject"] == "Ours for Ada"
     assert "What happens there" in body(message, "plain")
+
+
+# --- languages
+
+
+def in_language(of: Composer, locale: str, step: int = 1, **fields: Any) -> tuple[str, str, str]:
+    message = parsed(wire(of, user(locale=locale, **fields), step))
+    return message["Subject"], body(message, "plain"), body(message, "html")
+
+
+def words(folder: Path, language: str, subject: str, kind: str = "invite") -> None:
+    """An operator's words in a language of their own; those that ship with the program, but for the subject."""
+    (folder / kind / language).mkdir(parents=True, exist_ok=True)
+    shipped_words = (shipped("templates") / kind / "en" / "words.txt").read_text("utf-8")
+    changed = re.sub(r"(?<={% set subject %}).*(?={% endset %})", subject, shipped_words, count=1)
+    (folder / kind / language / "words.txt").write_text(changed, encoding="utf-8")
+    (folder / "shared" / language).mkdir(parents=True, exist_ok=True)
+    for name in ("words.txt", "scopes.txt"):
+        (folder / "shared" / language / name).write_bytes((shipped("templates") / "shared" / "en" / name).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("locale", "subject"),
+    [
+        *((brazilian, "Brasil") for brazilian in ("pt-BR", "pt_BR.UTF-8", "pt-br", " pt-BR ")),
+        *((another, "Portugal") for another in ("pt", "pt_PT@euro", "PT-AO", "pt-Latn-MZ")),
+        *((unknown, "English") for unknown in ("xx", "Portuguese", "p", "", "../pt", "pt/../pt", "ptt")),
+    ],
+)
+def test_a_reader_is_written_to_in_the_language_of_the_locale_or_the_nearest(tmp_path: Path, locale: str, subject: str) -> None:
+    for language, said in (("pt-BR", "Brasil"), ("pt", "Portugal"), ("en", "English")):
+        words(tmp_path, language, said)
+
+    assert in_language(composer(directory=tmp_path), locale)[0] == subject
+
+
+def test_an_operators_template_of_one_language_leaves_the_others_alone(tmp_path: Path) -> None:
+    words(tmp_path, "it", "Consenso")
+    (tmp_path / "invite" / "it" / "body.txt").write_text(TEXT.format("Buongiorno {{ greeting_name }}"), encoding="utf-8")
+    of = composer(directory=tmp_path)
+    subject, text, page = in_language(of, "it-CH")
+
+    assert (subject, text.split("\n")[0]) == ("Consenso", "Buongiorno Ada Lovelace")
+    assert ("What happens there" in page, '<html lang="it"' in page) == (True, True)
+    assert in_language(of, "en") == in_language(composer(), "en")
+    assert in_language(of, "it", 2) == in_language(composer(), "en", 2)
+
+
+def test_a_template_without_a_language_serves_them_all(tmp_path: Path) -> None:
+    words(tmp_path, "it", "Consenso")
+    (tmp_path / "invite" / "subject.txt").write_text("{{ language }}", encoding="utf-8")
+    of = composer(directory=tmp_path)
+
+    assert (in_language_subject(of, "de"), in_language_subject(of, "it")) == ("de", "it")
+
+
+def in_language_subject(of: Composer, locale: str) -> str:
+    return in_language(of, locale)[0]
+
+
+def test_dates_and_numbers_are_those_of_the_readers_country(tmp_path: Path) -> None:
+    of = with_templates(tmp_path, subject="{{ first_sent | date }}, {{ 1234.5 | number }}")
+
+    assert in_language(of, "en-US")[0] == "November 4, 2026, 1,234.5"
+    assert in_language(of, "en-GB")[0] == "4 November 2026, 1,234.5"
+    assert in_language(of, "")[0] == "4 November 2026, 1,234.5"
+
+
+def test_the_day_of_the_first_mail_is_that_of_the_readers_zone(tmp_path: Path) -> None:
+    of = with_templates(tmp_path, subject="{{ first_sent | date }}")
+
+    assert in_language(of, "", timezone="Asia/Tokyo")[0] == "5 November 2026"
+    assert in_language(of, "", timezone="Nowhere")[0] == "4 November 2026"
+
+
+def test_a_language_that_is_half_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "invite" / "it").mkdir(parents=True)
+    (tmp_path / "invite" / "it" / "subject.txt").write_text("Consenso", encoding="utf-8")
+
+    with pytest.raises(TemplateError, match=r"invite/it has neither words\.txt nor body\.txt"):
+        composer(directory=tmp_path)
+
+
+def test_a_language_without_the_words_that_mails_share_is_refused(tmp_path: Path) -> None:
+    words(tmp_path, "it", "Consenso")
+    (tmp_path / "shared" / "it" / "scopes.txt").unlink()
+
+    with pytest.raises(TemplateError, match=f"^there is no template shared/it/scopes.txt in {tmp_path}"):
+        composer(directory=tmp_path)
+
+
+@pytest.mark.parametrize(("name", "called"), [("pt_BR", "pt-BR"), ("DE", "de"), ("pt-br", "pt-BR")])
+def test_a_language_under_a_name_that_is_never_read_is_refused(tmp_path: Path, name: str, called: str) -> None:
+    words(tmp_path, name, "x")
+
+    with pytest.raises(TemplateError, match=f"/{name} would never be read") as raised:
+        composer(directory=tmp_path)
+    assert called in raised.value.advice
+
+
+def test_what_is_wrong_with_a_languages_words_is_told_with_their_line(tmp_path: Path) -> None:
+    words(tmp_path, "de", "See https://evil.example/")
+
+    said = refusal(composer(directory=tmp_path), user(locale="de"))
+    assert said.startswith(f"{tmp_path}/invite/de/words.txt:1: the link https://evil.example/ is not the consent URL")
+
+
+def test_a_default_language_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"\[templates\] language is xx, and not all mails are there in it"):
+        composer(language="xx")
 
 
 def test_every_column_of_the_roster_reaches_templates(tmp_path: Path) -> None:

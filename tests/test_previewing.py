@@ -113,4 +113,5 @@ def test_the_folder_that_is_laid_out_holds_the_managers_mail_too(tmp_path: Path)
         "subject.txt",
         "body.txt",
         "body.html",
+        *("de", "en", "es", "fr", "ja", "pt"),
     }

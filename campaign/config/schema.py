@@ -225,6 +225,7 @@ class Templates(Section):
     """`[templates]`: the organisation's own words."""
 
     directory: LocatedPathOrNone = None  # None = those that ship with the program
+    language: str = "en"  # of readers whose row in the roster names none, or one that there are no templates in
 
 
 class Report(Section):

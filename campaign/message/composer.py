@@ -2,8 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -14,37 +13,19 @@ from urllib.parse import urlsplit
 import css_inline
 
 from campaign.errors import ConfigError, TemplateError
+from campaign.message.folders import folders
+from campaign.message.kinds import KINDS, PARTS, full_name, kind_of, shown
+from campaign.message.languages import DEFAULT, reader
 from campaign.message.lint import Rules, Violation, audit_html, audit_line, audit_text
-from campaign.message.templates import KINDS, PARTS, Templates, folders
-from campaign.message.wire import CONTROL, MAILBOX, MESSAGE_ID, WIRE, WIRE_UTF8, Mailbox, one_line, part, put, unstructured
-from campaign.model import ESCALATION, User
+from campaign.message.templates import Templates
+from campaign.message.wire import CONTROL, MAILBOX, MESSAGE_ID, WIRE, WIRE_UTF8, Mailbox, part, put, unstructured
+from campaign.model import User, zone_called
 
 _SUBJECT_LIMIT = 150
-_NAME_LIMIT = 100  # nobody is called that: a longer name is left out
 _TAGS = 2_000  # css-inline overruns its stack somewhere beyond 10,000 nested ones
 _URL = re.compile(r"[!#-;=?-~]{1,900}")
-_LIKE_A_LINK = re.compile(r"[@/]|\w\.\w\w")
 _INLINER = css_inline.CSSInliner(keep_style_tags=True, keep_link_tags=True, load_remote_stylesheets=False)
 _LINT_ADVICE = "a mail that asks for a login must be above suspicion; allow an https link of your own with {# allow: https://… #}"
-
-# What Docusign's scopes allow, in words for people who are asked to allow it.
-_MEANINGS = {
-    "signature": "prepare documents, send them for signature, and follow what becomes of them",
-    "impersonation": "act in your name, also while you are not logged in",
-    "click.manage": "manage click-through agreements",
-    "click.send": "send click-through agreements",
-    "aow_manage": "manage and start workflows",
-    "webforms_read": "read web forms",
-    "webforms_instance_read": "read what was entered in web forms",
-    "webforms_instance_write": "start and fill in web forms",
-    "organization_read": "read the data of your organization",
-    "account_read": "read the settings of your organization's accounts",
-    "account_write": "change the settings of your organization's accounts",
-    "user_read": "read the list of your organization's users",
-    "user_write": "change your organization's users",
-    "group_read": "read your organization's groups",
-    "permission_read": "read your organization's permission profiles",
-}
 
 
 class Scope(NamedTuple):
@@ -57,9 +38,10 @@ class Scope(NamedTuple):
 class Composer:
     """Writes the mails of one campaign: "invite" is the first to a user, "reminder" every later one, "escalation" the manager's.
 
-    `directory` may hold any of `subject.txt`, `body.txt`, `body.html` in `invite/`, `reminder/` and `escalation/`; what it lacks
-    is taken from the shipped templates. A mail to a user must show the consent URL. Every mail may show it, that server's root
-    and its page of connected apps; a template allows another https link with `{# allow: https://… #}`.
+    Each is written in the language of the user's `locale`, else in `language`. `directory` may hold any of the templates that
+    ship, and others in their place for one language (`invite/de/body.txt`); what it lacks is taken from those that ship.
+    A mail to a user must show the consent URL. Every mail may show it, that server's root and its page of connected apps; a
+    template allows another https link with `{# allow: https://… #}`.
     Raises TemplateError, which names file and line, and ConfigError.
     """
 
@@ -73,24 +55,51 @@ class Composer:
         consent_url: str,
         scopes: Sequence[str],
         account_host: str,
+        language: str = DEFAULT,
     ) -> None:
         server = _server(consent_url, account_host)
         self._sender = Mailbox.read(sender, "mail.from")
         self._reply_to = Mailbox.read(reply_to, "mail.reply_to") if reply_to else None
-        self._answers = (self._reply_to or self._sender).address
         facts = {
             "application": application,
             "sender": self._sender.name or self._sender.address,
-            "reply_to": self._answers,
+            "reply_to": (self._reply_to or self._sender).address,
             "consent_url": consent_url,
             "account_host": account_host,
             "account_server": server,
-            "scopes": tuple(Scope(scope, _MEANINGS.get(scope, f'use what Docusign calls "{scope}"')) for scope in scopes),
         }
-        self._templates = Templates(folders(directory), facts)
-        links = frozenset({f"{server}/", f"{server}/me/appconsent"}) | self._templates.declared_links()
-        rules = Rules(consent_url, links, self._answers, self._templates.contain)
-        self._rules = {kind: replace(rules, asks=kind != _kind(ESCALATION)) for kind in KINDS}
+        self._templates = Templates(folders(directory), facts, dict.fromkeys(KINDS, PARTS))
+        self._default = self._available(language)
+        self._scopes = {language: self._explained(scopes, language) for language in self.languages}
+        self._rules = self._all_rules(facts, links=frozenset({f"{server}/", f"{server}/me/appconsent"}))
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Every language that there is a mail in."""
+        return frozenset().union(*self._templates.languages.values())
+
+    def language(self, user: User, step: int) -> str:
+        """Say in which language the `step`-th message to `user` is written. The manager is written to in the user's."""
+        name = kind_of(step).name
+        return self._templates.language(name, user.locale) or self._templates.language(name, self._default) or DEFAULT
+
+    def _available(self, language: str) -> str:
+        if any(not self._templates.language(kind, language) for kind in KINDS):
+            known = ", ".join(sorted(self.languages))
+            raise ConfigError(f"[templates] language is {language}, and not all mails are there in it", f"choose one of: {known}")
+        return language
+
+    def _explained(self, scopes: Sequence[str], language: str) -> tuple[Scope, ...]:
+        return tuple(Scope(scope, self._templates.scope(scope, language)) for scope in scopes)
+
+    def _all_rules(self, facts: Mapping[str, str], links: frozenset[str]) -> dict[str, Rules]:
+        """What may stand in each kind of mail."""
+        links |= self._templates.declared_links()
+        written, answers = self._templates.contain, facts["reply_to"]
+        return {
+            name: Rules(facts[kind.link or "consent_url"], links, answers, written, asks=bool(kind.link))
+            for name, kind in KINDS.items()
+        }
 
     def check(self, user: User, step: int, *, first_sent: datetime | None = None, messages: int = 0) -> None:
         """Render and audit all that `compose` would send. Raises TemplateError naming the template, its line, and the user."""
@@ -114,7 +123,7 @@ class Composer:
         Raises TemplateError as `check` does, and ValueError for a Message-ID or a recipient that is none.
         """
         subject, text, html = self._write(user, step, first_sent, messages)
-        to = _recipient(user, step)
+        to = kind_of(step).addressee(user)
         message = EmailMessage(policy=WIRE if to.address.isascii() else WIRE_UTF8)
         for name, value in self._headers(to, subject, message_id, date):
             put(message, name, value)
@@ -128,37 +137,53 @@ class Composer:
 
     def _write(self, user: User, step: int, first_sent: datetime | None, messages: int) -> tuple[str, str, str]:
         """Give subject, text and HTML."""
-        kind = _kind(step)
-        values = {**_about(user, step), "first_sent": first_sent, "messages": messages}
+        language = self.language(user, step)
+        folder = f"{kind_of(step).name}/{language}"
+        values = {**_about(user, step), **self._telling(user, language, first_sent), "messages": messages}
         try:
-            subject, text, html = (self._templates.render(f"{kind}/{part}", values) for part in PARTS)
-            return self._subject(kind, subject), self._text(kind, text), self._html(kind, html)
+            subject, text, html = (self._templates.render(f"{folder}/{part}", values) for part in PARTS)
+            return self._subject(folder, subject), self._text(folder, text), self._html(folder, html)
         except TemplateError as error:
             raise TemplateError(f"{error} (for {user.email}, line {user.line} of the roster)", error.advice) from error
 
-    def _subject(self, kind: str, rendered: str) -> str:
-        subject = rendered.strip()
+    def _telling(self, user: User, language: str, first_sent: datetime | None) -> dict[str, object]:
+        """Give what depends on the language and the place of the reader."""
+        to, zone = reader(user.locale, language), zone_called(user.timezone)
+        return {
+            "reader": to,
+            "language": language,
+            "direction": to.direction,
+            "scopes": self._scopes[language],
+            "first_sent": first_sent.astimezone(zone) if first_sent and zone else first_sent,
+        }
+
+    def _subject(self, folder: str, rendered: str) -> str:
+        subject, name = rendered.strip(), f"{folder}/subject.txt"
         if not 0 < len(subject) <= _SUBJECT_LIMIT or CONTROL.search(subject):
-            where = self._templates.place(f"{kind}/subject.txt")
-            raise TemplateError(f"{where}: the subject must be one line of at most {_SUBJECT_LIMIT} characters")
-        self._refuse(f"{kind}/subject.txt", audit_line(subject, self._rules[kind]))
+            what = f"the subject must be one line of at most {_SUBJECT_LIMIT} characters"
+            raise TemplateError(f"{self._templates.place(name)}: {what}")
+        self._refuse(name, audit_line(subject, self._rules_of(name)))
         return subject
 
-    def _text(self, kind: str, rendered: str) -> str:
-        self._refuse(f"{kind}/body.txt", audit_text(rendered, self._rules[kind]))
+    def _text(self, folder: str, rendered: str) -> str:
+        name = f"{folder}/body.txt"
+        self._refuse(name, audit_text(rendered, self._rules_of(name)))
         return rendered
 
-    def _html(self, kind: str, rendered: str) -> str:
+    def _html(self, folder: str, rendered: str) -> str:
         """Move the CSS to where mail clients heed it, and audit what comes of it: that is what is sent."""
-        name = f"{kind}/body.html"
+        name = f"{folder}/body.html"
         if rendered.count("<") > _TAGS:
             raise TemplateError(f"{self._templates.place(name)}: more than {_TAGS} tags")
         try:
             html = _INLINER.inline(rendered) + "\n"
         except ValueError as error:
             raise TemplateError(f"{self._templates.place(name)}: the CSS cannot be read: {error}") from error
-        self._refuse(name, audit_html(html, self._rules[kind]))
+        self._refuse(name, audit_html(html, self._rules_of(name)))
         return html
+
+    def _rules_of(self, name: str) -> Rules:
+        return self._rules[name.partition("/")[0]]
 
     def _refuse(self, name: str, violations: Iterator[Violation]) -> None:
         """Raise TemplateError for the first violation, if there is one."""
@@ -191,30 +216,7 @@ def _server(consent_url: str, account_host: str) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
-def _kind(step: int) -> str:
-    """Give the folder of the templates for that step."""
-    return {ESCALATION: "escalation", 1: "invite"}.get(step, "reminder")
-
-
-def _recipient(user: User, step: int) -> Mailbox:
-    """Give whom the message goes to. The manager's name is not known."""
-    return Mailbox("", user.manager_email) if step == ESCALATION else Mailbox(_full_name(user), user.recipient)
-
-
 def _about(user: User, step: int) -> dict[str, object]:
     """Give what a template knows of the user. A manager is not greeted by the user's name."""
-    name = _shown_name(user)
-    greeting = "" if step == ESCALATION else name
-    return {"user": user, "row": user.row, "full_name": name, "greeting_name": greeting, "step": step}
-
-
-def _full_name(user: User) -> str:
-    """Give the user's name for the To header; nothing where the roster has none, or something that is no name."""
-    name = one_line(user.name or f"{user.first_name} {user.last_name}")
-    return name if len(name) <= _NAME_LIMIT else ""
-
-
-def _shown_name(user: User) -> str:
-    """Give the name that the text may show; nothing where a mail client would make a link or an address of it."""
-    name = _full_name(user)
-    return "" if _LIKE_A_LINK.search(name) else name
+    greeting = shown(kind_of(step).addressee(user).name)
+    return {"user": user, "row": user.row, "full_name": shown(full_name(user)), "greeting_name": greeting, "step": step}
