@@ -128,6 +128,16 @@ def test_the_settings_that_it_shows_for_a_provider_are_valid(provider: str) -> N
     ]
 
 
+def test_every_link_within_it_leads_somewhere() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in re.findall("^#+ (.*)$", README, re.MULTILINE)
+    }
+    links = set(re.findall(r"\]\(#([^)]*)\)", README))
+
+    assert links
+    assert links <= headings
+
+
 @pytest.mark.parametrize("words", ["TODO", "FIXME"])
 def test_nothing_is_left_to_be_said(words: str) -> None:
     assert words not in README
