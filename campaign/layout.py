@@ -13,6 +13,7 @@ from campaign.errors import UsageError
 from campaign.files import shipped
 from campaign.model import printable
 
+_OURS = {"report.html"}  # templates of which nobody has one of their own
 _HOMES = ("/home", "/root", "/run/user")  # what ProtectHome= hides: systemd.exec(5)
 
 
@@ -24,7 +25,7 @@ def lay_out(folder: Path) -> Iterator[tuple[Path, bool]]:
     """
     contents = {name: (shipped("data") / name).read_bytes() for name in ("campaign.toml", "roster.csv")}
     templates = shipped("templates")
-    for source in sorted(path for path in templates.rglob("*") if path.is_file()):
+    for source in sorted(path for path in templates.rglob("*") if path.is_file() and path.name not in _OURS):
         contents[f"templates/{source.relative_to(templates)}"] = source.read_bytes()
     contents |= _jobs(folder.resolve())
     for name, content in contents.items():

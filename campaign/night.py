@@ -14,6 +14,7 @@ from campaign.given import Given, Means
 from campaign.ledger import RunLock
 from campaign.message import freeze
 from campaign.model import Action, Decision, Delivery, Finding, Reason, Slot, Standing, Status, Trip, User, stamp
+from campaign.report import State, state
 
 # The worst first. A bad template outranks a mere stop: the night cannot go on by itself.
 _BY_GRAVITY = (
@@ -110,7 +111,7 @@ class Night:
         return next((code for code in _BY_GRAVITY if code in codes), ExitCode.DONE)
 
     def counts(self) -> dict[str, Any]:
-        """Figures for people and scripts: rows and users, and by user the status, action, reason and this run's outcome."""
+        """Figures for people and scripts: rows and users, and by user status, state, action, reason and this run's outcome."""
         rejects = len(self.given.roster.rejects)
         status = Counter(str(self.standings[d.user.user_id].found or Status.NOT_PROBED) for d in self.decisions)
         reason = Counter(str(d.reason) for d in self.decisions)
@@ -119,10 +120,20 @@ class Night:
             "rows": len(self.given.roster.rows),
             "users": len(self.given.roster.users),
             "status": dict(status + Counter({Status.REJECTED.value: rejects})),
+            "state": dict(Counter(str(self._state(decision)) for decision in self.decisions)),
             "action": dict(Counter(str(d.action) for d in [*users, *self.escalations] if d.action)),
             "reason": dict(reason + Counter({Reason.INVALID_ROW.value: rejects})),
             "outcome": dict(Counter(str(d.outcome) for d in self.deliveries)),
         }
+
+    def _state(self, decision: Decision) -> State:
+        standing = self.standings[decision.user.user_id]
+        return state(decision.reason, standing.found, standing.granted_at, standing.last_probed)
+
+    def as_record(self) -> dict[str, Any]:
+        """What the ledger keeps of this run, for reports to come: figures and names of kinds, nothing of any user."""
+        guards = [{"guard": t.guard, "liftable": t.liftable, "lifted": t.lifted} for t in self.trips]
+        return self.counts() | {"planned": self.planned, "guards": guards, "exit_code": int(self.exit_code)}
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""

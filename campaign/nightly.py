@@ -8,13 +8,12 @@ shown, capped, guarded and refused as a whole.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from campaign import guards, plan, report
+from campaign import guards, plan, report, reporting
 from campaign.config import Config
 from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateError
 from campaign.given import Means, prepare, read_roster
@@ -66,8 +65,7 @@ def rewrite_report(config: Config, means: Means) -> list[Path]:
         if ledger is None:
             raise LedgerError(f"{config.ledger_name} knows nothing of this campaign", "the first night makes it: campaign run")
         ledger.meet(roster.users)
-        rows = report.rows(roster, ledger.standings(), lambda _, standing: plan.upcoming(standing, config.policy))
-        return _write(config, rows, means)
+        return reporting.write(config, roster, ledger.standings(), ledger, means)
 
 
 def _begin(night: Night, ledger: Ledger) -> None:
@@ -163,21 +161,19 @@ def _end(night: Night, ledger: Ledger) -> None:
     """Remember the decisions, write the report, and close the run."""
     ledger.note_decisions(night.decisions, night.standings)
     night.standings = of_roster(night, ledger.standings())
-    try:
-        rows = report.rows(night.given.roster, night.standings, lambda _, s: plan.upcoming(s, night.config.policy))
-        night.reports = _write(night.config, rows, night.means)
-    except CampaignError as error:
-        night.problems.append(error)
-    night.attention = [*_new_rejects(night, ledger), *(_in_words(news) for news in ledger.news())]
-    night.finished = night.means.clock()
-    ledger.finish(night.finished, night.exit_code, json.dumps(night.counts()))
-    witness_of(night.config, ledger)
-
-
-def _new_rejects(night: Night, ledger: Ledger) -> Iterator[str]:
     rejects = {_fingerprint(reject): reject for reject in night.given.roster.rejects}
     new = ledger.new_rejects(rejects)
-    return (f"{night.config.roster.file}:{r.line}: {r.reason}" for mark, r in rejects.items() if mark in new)
+    at = night.config.roster.file
+    night.attention = [f"{at}:{r.line}: {r.reason}" for mark, r in rejects.items() if mark in new]
+    night.attention += [_in_words(news) for news in ledger.news()]
+    ledger.note_counts(json.dumps(night.as_record()))
+    try:
+        night.reports = reporting.write(night.config, night.given.roster, night.standings, ledger, night.means)
+    except CampaignError as error:
+        night.problems.append(error)
+    night.finished = night.means.clock()
+    ledger.finish(night.finished, night.exit_code, rejects)
+    witness_of(night.config, ledger)
 
 
 def _fingerprint(reject: Reject) -> str:
@@ -187,12 +183,3 @@ def _fingerprint(reject: Reject) -> str:
 
 def _in_words(news: News) -> str:
     return f"{news.email}: {EVENTS[news.what]}{f' ({news.detail})' if news.detail else ''}"
-
-
-def _write(config: Config, rows: Iterable[report.Row], means: Means) -> list[Path]:
-    about = config.report
-    try:
-        return report.write(rows, about.directory, formats=about.formats, mode=int(about.mode, 8), at=means.clock())
-    except OSError as error:
-        what = f"the report cannot be written to {about.directory}: {error.strerror}"
-        raise LedgerError(what, "the last report is whole; make room, then: campaign report") from error

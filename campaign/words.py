@@ -89,6 +89,23 @@ EVENTS = {
     "adopted": "the ledger was accepted as it was found (campaign adopt); earlier messages may be missing here",
 }
 
+# What may have changed since last night, by kind of event, in the order in which the report tells it.
+CHANGES = {
+    "granted": "consent granted",
+    "revoked": "consent taken back",
+    "outgrown": "consent that is too little for the scopes asked now",
+    "joined": "new in the roster",
+    "back": "in the roster again",
+    "left": "not in the roster any more",
+    "address changed": "another e-mail address in the roster",
+    "accepted": "mailed",
+    "rejected": "address refused by the relay",
+    "returned": "message came back, address takes no mail",
+    "unknown": "message that may or may not have arrived",
+    "user_not_found": "not known to Docusign",
+    "no_answer": "no usable answer from Docusign",
+}
+
 # Each kind of event that tells of one message, as a sentence; `{to}` is " to ADDRESS", or nothing where that is not known.
 MESSAGES = {
     "accepted": "{message} was sent{to}, and the relay accepted it",

@@ -18,6 +18,7 @@ FLOORS = [
     ["night"],
     ["probing", "handover"],
     ["advice"],
+    ["reporting"],
     ["nightly", "layout", "showing", "monitoring"],
     ["explaining"],
     ["previewing", "orders", "returning", "forgetting"],

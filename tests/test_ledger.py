@@ -152,7 +152,7 @@ def test_what_a_killed_run_found_is_news_until_a_run_has_told_it(config: Config)
         ledger.begin("killed too", NOW)
         ledger.begin("next", NOW)
         before = [news.what for news in ledger.news()]
-        ledger.finish(NOW, 3, "{}")
+        ledger.finish(NOW, 3)
         ledger.begin("the one after", NOW)
 
         assert (before, ledger.news()) == (["revoked"], [])
@@ -227,7 +227,7 @@ def test_the_rolling_day_counts_what_went_out_or_may_have(config: Config) -> Non
 
 def used(config: Config) -> None:
     with run_of(config) as ledger:
-        ledger.finish(NOW, 0, "{}")
+        ledger.finish(NOW, 0)
         witness_of(config, ledger)
 
 

@@ -60,7 +60,7 @@ def test_the_program_that_these_tests_ask_does_calculate(tmp_path: Path, convert
 
 
 def test_a_hostile_cell_of_the_workbook_is_shown_as_the_text_it_is(tmp_path: Path, convert: Convert) -> None:
-    _, book, _ = write_all(tmp_path, *hostile_rows())
+    _, book, *_ = write_all(tmp_path, *hostile_rows())
 
     shown = of_csv(convert(book))
     assert shown[0] == list(Row._fields)
@@ -68,13 +68,13 @@ def test_a_hostile_cell_of_the_workbook_is_shown_as_the_text_it_is(tmp_path: Pat
 
 
 def test_a_hostile_cell_of_the_csv_is_shown_as_the_text_it_is(tmp_path: Path, convert: Convert) -> None:
-    current, _, _ = write_all(tmp_path, *hostile_rows())
+    current, *_ = write_all(tmp_path, *hostile_rows())
 
     assert of_csv(convert(current)) == of_csv(current)
 
 
 def test_a_csv_that_is_split_at_semicolons_calculates_nothing_either(tmp_path: Path, convert: Convert) -> None:
-    current, _, _ = write_all(tmp_path, row(name='Anna;=1+1; "=1+2";@SUM(1+3)', detail="=1+4;=1+5"))
+    current, *_ = write_all(tmp_path, row(name='Anna;=1+1; "=1+2";@SUM(1+3)', detail="=1+4;=1+5"))
 
     shown = [cell for line in of_csv(convert(current, separator=";")) for cell in line if cell]
     assert shown == [cell for line in csv.reader(current.read_text().splitlines(), delimiter=";") for cell in line]
@@ -82,6 +82,6 @@ def test_a_csv_that_is_split_at_semicolons_calculates_nothing_either(tmp_path: P
 
 def test_forty_users_print_on_one_page(tmp_path: Path, convert: Convert) -> None:
     statuses = list(Status)
-    _, book, _ = write_all(tmp_path, *(row(status=statuses[line % 6].value, last_sent=AT, line=line) for line in range(2, 42)))
+    _, book, *_ = write_all(tmp_path, *(row(status=statuses[line % 6].value, last_sent=AT, line=line) for line in range(2, 42)))
 
     assert convert(book, "pdf").read_bytes().count(b"/Type/Page/") == 1

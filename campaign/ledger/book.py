@@ -15,13 +15,14 @@ from campaign.errors import LedgerError
 from campaign.ledger import masking
 from campaign.ledger.clock import last_run
 from campaign.ledger.learning import change, learn
-from campaign.ledger.records import Bounce, Event, Figures, Letter, News, Passed, Removed, Run, named
+from campaign.ledger.records import Bounce, Change, Event, Figures, Letter, News, Passed, Removed, Run, named
 from campaign.ledger.schema import adoptions, campaigns, events, rejects, runs, slots, users
 from campaign.ledger.standing import MAY_HAVE_ARRIVED, standing_of
 from campaign.ledger.store import Store, in_words
 from campaign.model import ESCALATION, Decision, Delivery, Finding, Outcome, Slot, Standing, Status, User, address_key
 
 _AT_ONCE = 500  # values in one query
+_NIGHTS = ~runs.c.run_id.endswith("-adopt")  # an adoption is kept among the runs, too, but asked and mailed nobody
 _NEEDS_A_PERSON = (Outcome.UNKNOWN, Outcome.REJECTED, "revoked", Status.USER_NOT_FOUND)
 
 
@@ -61,11 +62,21 @@ class Ledger:
             rows = connection.execute(select(*columns).select_from(joined).where(*unheard).order_by(events.c.id))
             return [News(*row) for row in rows]
 
-    def finish(self, now: datetime, exit_code: int, counts: str) -> None:
-        """Close the run, and with it those before that were killed; theirs is no exit code."""
+    def note_counts(self, counts: str) -> None:
+        """Note what this run counts (JSON), before its report is written: the ledger is all that a report draws on."""
         with self._transaction() as connection:
             this = (self._mine(runs), runs.c.run_id == self.run_id)
-            connection.execute(runs.update().where(*this).values(exit_code=exit_code, counts=counts))
+            connection.execute(runs.update().where(*this).values(counts=counts))
+
+    def finish(self, now: datetime, exit_code: int, rejected: Collection[str] = ()) -> None:
+        """Close the run, and with it those before that were killed; theirs is no exit code.
+
+        `rejected` are the marks of the roster's rejected rows, which from now on are not new.
+        """
+        with self._transaction() as connection:
+            self._keep_rejects(connection, set(rejected))
+            this = (self._mine(runs), runs.c.run_id == self.run_id)
+            connection.execute(runs.update().where(*this).values(exit_code=exit_code))
             connection.execute(runs.update().where(self._mine(runs), runs.c.finished.is_(None)).values(finished=now))
 
     def last_run(self) -> datetime | None:
@@ -77,6 +88,28 @@ class Ledger:
         """The run that began last; None before the first."""
         with self._transaction() as connection:
             return last_night(connection, self._campaign)
+
+    def nights(self) -> list[Run]:
+        """Every run, the oldest first, but for adoptions."""
+        with self._transaction() as connection:
+            columns = (runs.c.started, runs.c.finished, runs.c.exit_code, runs.c.run_id, runs.c.counts)
+            mine = select(*columns).where(self._mine(runs), _NIGHTS).order_by(runs.c.started, runs.c.run_id)
+            return [Run(*row) for row in connection.execute(mine)]
+
+    def changes(self, since: datetime | None, named: int) -> list[Change]:
+        """What happened to users after an instant, or ever: each kind of event with the number of users and the first `named`.
+
+        Users whose personal data were removed are counted, not named.
+        """
+        later = (self._mine(events), *((events.c.at > since,) if since else ()))
+        whom = func.count(events.c.user_id.distinct())
+        with self._transaction() as connection:
+            counted = connection.execute(
+                select(events.c.what, whom).where(*later).group_by(events.c.what).order_by(events.c.what)
+            )
+            return [
+                Change(what, number, self._first(connection, (*later, events.c.what == what), named)) for what, number in counted
+            ]
 
     def adoptions(self) -> list[Event]:
         """When `campaign adopt` accepted this ledger, and what was wrong with it then, in order."""
@@ -154,14 +187,9 @@ class Ledger:
             _many(connection, self._update("action", "reason"), changed)
 
     def new_rejects(self, fingerprints: Iterable[str]) -> set[str]:
-        """Remember the roster's rejected rows; return those that the last run did not have."""
-        present = set(fingerprints)
+        """Which of the roster's rejected rows the last run that was finished did not have."""
         with self._transaction() as connection:
-            before = set(connection.scalars(select(rejects.c.fingerprint).where(self._mine(rejects))))
-            if present != before:
-                connection.execute(rejects.delete().where(self._mine(rejects)))
-                _many(connection, rejects.insert(), [{"campaign": self._campaign, "fingerprint": f} for f in sorted(present)])
-        return present - before
+            return set(fingerprints) - self._rejects(connection)
 
     def find(self, user: str) -> list[str]:
         """The ids of the users whom a user id or an e-mail address means; masks where personal data were removed."""
@@ -397,6 +425,23 @@ class Ledger:
         shared = {"campaign": self._campaign, "at": now, "run_id": self.run_id}
         _many(connection, events.insert(), [{"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told])
 
+    def _first(self, connection: Connection, these: tuple[Any, ...], most: int) -> tuple[str, ...]:
+        """The addresses of the first users of whom such events tell."""
+        joined = events.join(users, (events.c.campaign == users.c.campaign) & (events.c.user_id == users.c.user_id))
+        unmasked = ~users.c.user_id.startswith(masking.MARK)
+        first = select(users.c.email).select_from(joined).where(*these, unmasked)
+        return tuple(
+            connection.scalars(first.group_by(users.c.user_id, users.c.email).order_by(func.min(events.c.id)).limit(most))
+        )
+
+    def _rejects(self, connection: Connection) -> set[str]:
+        return set(connection.scalars(select(rejects.c.fingerprint).where(self._mine(rejects))))
+
+    def _keep_rejects(self, connection: Connection, present: AbstractSet[str]) -> None:
+        if present != self._rejects(connection):
+            connection.execute(rejects.delete().where(self._mine(rejects)))
+            _many(connection, rejects.insert(), [{"campaign": self._campaign, "fingerprint": f} for f in sorted(present)])
+
     def _letters(self, connection: Connection, message_ids: Iterable[str]) -> dict[str, Letter]:
         columns = [users.c.email if name == "email" else slots.c[name] for name in Letter.__slots__]
         joined = slots.join(users, (slots.c.campaign == users.c.campaign) & (slots.c.user_id == users.c.user_id))
@@ -426,10 +471,9 @@ def figures(connection: Connection, campaign: str, generation: int) -> Figures:
 
 
 def last_night(connection: Connection, campaign: str) -> Run | None:
-    """The run that began last. An adoption is kept among the runs, too, but asked and mailed nobody."""
+    """The run that began last."""
     columns = (runs.c.started, runs.c.finished, runs.c.exit_code)
-    nights = (runs.c.campaign == campaign, ~runs.c.run_id.endswith("-adopt"))
-    row = connection.execute(select(*columns).where(*nights).order_by(runs.c.started.desc())).first()
+    row = connection.execute(select(*columns).where(runs.c.campaign == campaign, _NIGHTS).order_by(runs.c.started.desc())).first()
     return Run(*row) if row else None
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, RowMapping, case, or_, select
 from campaign.ledger.schema import campaigns, events, slots, users
 from campaign.model import ESCALATION, Outcome, Reason, User, address_key
 
-_MARK = "mask:"  # neither a GUID nor an address begins so
+MARK = "mask:"  # neither a GUID nor an address begins so
 _FORGOTTEN = "forgotten"  # the reason of the suppression, and the report's detail
 _GONE = "(forgotten)"  # in the place of an address in somebody's words
 _STILL_BARRED = "ordered before the personal data were removed"
@@ -27,7 +27,7 @@ _STILL_BARRED = "ordered before the personal data were removed"
 
 def is_masked(text: str) -> bool:
     """Whether this is a mask, not a user id or an address."""
-    return text.startswith(_MARK)
+    return text.startswith(MARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Masks:
         """The mask of a user id or of an address (as compared); a mask is its own, and nothing has none."""
         if not text or is_masked(text):
             return text
-        return _MARK + hmac.digest(self.key, text.encode(errors="surrogatepass"), "sha256").hex()
+        return MARK + hmac.digest(self.key, text.encode(errors="surrogatepass"), "sha256").hex()
 
 
 def masks_of(connection: Connection, campaign: str) -> Masks | None:
@@ -198,4 +198,4 @@ def _of(campaign: str, table: Any) -> Any:  # noqa: ANN401  # SQLAlchemy's own e
 
 
 def _masked(column: Any) -> Any:  # noqa: ANN401
-    return column.startswith(_MARK)
+    return column.startswith(MARK)

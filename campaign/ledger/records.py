@@ -24,6 +24,17 @@ class Run:
     started: datetime
     finished: datetime | None
     exit_code: int | None
+    run_id: str = ""
+    counts: str = "{}"  # JSON: what the run noted of itself
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One kind of thing that happened to users: to how many, and the present addresses of the first of them."""
+
+    what: str
+    users: int
+    emails: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from xlsxwriter.format import Format
 from campaign.model import Status
 from campaign.report.cells import utc
 from campaign.report.rows import Row
+from campaign.report.tally import Tally
 
 _ROWS_A_SHEET = 1_048_575  # what Excel has, less the header
 _WIDTHS = (39, 31, 24, 19, 12, 20, 13, 19, 19, 16, 19, 19, 16, 19, 38, 10)
@@ -30,7 +31,7 @@ _OPTIONS = {"constant_memory": True, "strings_to_formulas": False, "strings_to_u
 
 
 @contextmanager
-def as_xlsx(draft: Path, scratch: str, at: datetime) -> Iterator[Callable[[Row], None]]:
+def as_xlsx(draft: Path, scratch: str, _tally: Tally, at: datetime) -> Iterator[Callable[[Row], None]]:
     """Yield what adds a row to the XLSX at `draft`, whose bytes follow from the rows and `at` alone."""
     book = _Book(draft, scratch, at)
     try:

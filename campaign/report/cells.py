@@ -22,14 +22,15 @@ def clean(row: Row) -> Row:
     joined = "".join(_texts(row))
     if joined.isprintable() and len(joined) <= _LONGEST // 2:
         return row
-    return _each_text(_clean_text, row)
+    return _each_text(clean_text, row)
 
 
 def _each_text(change: Callable[[str], str], row: Row) -> Row:
     return Row._make(change(value) if isinstance(value, str) else value for value in row)
 
 
-def _clean_text(text: str) -> str:
+def clean_text(text: str) -> str:
+    """Text in which everything is seen, and which a cell can hold."""
     shown = _UNSEEN.sub(_escape, text)
     units = shown.encode("utf-16-le")
     if len(units) <= 2 * _LONGEST:

@@ -1,0 +1,137 @@
+"""Gathers what the report tells beside its rows, from the ledger and the configuration alone, and has it written.
+
+What else a person should read in the morning has its place here: a matter that needs somebody in `_remarks`, a part of the
+report of its own in `_sections`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from campaign import plan, report
+from campaign.config import Config
+from campaign.errors import ExitCode, LedgerError
+from campaign.given import Means
+from campaign.ledger import Change, Ledger, Run
+from campaign.model import Outcome, Reason, Roster, Standing, Status
+from campaign.words import CHANGES
+
+_NAMED = 5  # users that are named for each kind of change
+_SAME_NIGHT = timedelta(hours=12)  # a night that was stopped and then approved is one
+
+
+def write(config: Config, roster: Roster, standings: Mapping[str, Standing], ledger: Ledger, means: Means) -> list[Path]:
+    """Write the report of all rows of the roster; `standings` are by user id. Raises LedgerError; then the last one is whole."""
+    about = config.report
+    rows = report.rows(roster, standings, lambda _, standing: plan.upcoming(standing, config.policy))
+    background = _background(config, roster, ledger)
+    at, mode = means.clock(), int(about.mode, 8)
+    try:
+        return report.write(rows, about.directory, formats=about.formats, mode=mode, at=at, background=background)
+    except OSError as error:
+        what = f"the report cannot be written to {about.directory}: {error.strerror}"
+        raise LedgerError(what, "the last report is whole; make room, then: campaign report") from error
+
+
+def _background(config: Config, roster: Roster, ledger: Ledger) -> report.Background:
+    runs = ledger.nights()
+    since = _night_before(runs)
+    return report.Background(
+        campaign=config.name,
+        users={user.user_id: user for user in roster.users},
+        runs=[_run(run) for run in runs],
+        since=since,
+        changes=_changes(ledger.changes(since, _NAMED)),
+        limits=list(_limits(config)),
+        remarks=list(_remarks()),
+        sections=list(_sections()),
+        waits=config.policy.remind_after_days,
+        capacity=lambda day: _capacity(config, day),
+    )
+
+
+def _remarks() -> Iterator[report.Remark]:
+    """What needs a person beside single users and the last run's end."""
+    yield from ()
+
+
+def _sections() -> Iterator[report.Section]:
+    """Parts of the report of their own, after all others."""
+    yield from ()
+
+
+def _night_before(runs: Sequence[Run]) -> datetime | None:
+    """When the last run of the night before last ended; None if there was but one night."""
+    before = [run for run in runs if run.started < runs[-1].started - _SAME_NIGHT]
+    return (before[-1].finished or before[-1].started) if before else None
+
+
+def _run(run: Run) -> report.Run:
+    """A run as the report shows it. What an earlier version did not note is not known."""
+    noted = json.loads(run.counts)
+    code = noted.get("exit_code") if run.exit_code is None else run.exit_code
+    status, outcome = noted.get("status", {}), noted.get("outcome", {})
+    stopping = [trip for trip in noted.get("guards", ()) if not trip["lifted"]]
+    return report.Run(
+        started=run.started,
+        finished=run.finished,
+        exit_code=None if code is None else ExitCode(code),
+        users=noted.get("users"),
+        consented=_consented(noted),
+        lacking=status.get(Status.CONSENT_REQUIRED, 0) if status else None,
+        no_answer=status.get(Status.UNKNOWN, 0) if status else None,
+        mailed=sum(outcome.get(kind, 0) for kind in (Outcome.ACCEPTED, Outcome.UNKNOWN)) if status else None,
+        outcome=outcome,
+        guards=[trip["guard"] for trip in stopping],
+        approvable=noted.get("planned", 0) if stopping and all(trip["liftable"] for trip in stopping) else 0,
+    )
+
+
+def _consented(noted: Mapping[str, Any]) -> int | None:
+    """How many had consented; by reason, where an earlier version noted no states."""
+    if "state" in noted:
+        return int(noted["state"].get(report.State.CONSENTED, 0))
+    return int(noted["reason"].get(Reason.GRANTED, 0)) if "reason" in noted else None
+
+
+def _changes(changes: Sequence[Change]) -> list[report.Change]:
+    by_kind = {change.what: change for change in changes}
+    return [
+        report.Change(words, by_kind[what].users if what in by_kind else 0, by_kind[what].emails if what in by_kind else ())
+        for what, words in CHANGES.items()
+    ]
+
+
+def _capacity(config: Config, day: date) -> int:
+    """How many messages may go out on a day."""
+    policy = config.policy
+    if day in policy.holidays or (policy.weekdays and day.weekday() not in policy.weekdays):
+        return 0
+    return min(policy.max_per_run, config.mail.per_day or policy.max_per_run)
+
+
+def _limits(config: Config) -> Iterator[report.Limit]:
+    """Limits and guards in force, as campaign.toml has them."""
+    policy, mail, limits = config.policy, config.mail, config.guards
+    days = ", ".join(map(str, policy.remind_after_days)) or "none"
+    yield report.Limit("[policy] remind_after_days", days, f"at most {1 + len(policy.remind_after_days)} messages to one person")
+    yield report.Limit("[policy] max_per_run", f"{policy.max_per_run:,}", "messages in one run; the rest comes the next night")
+    yield report.Limit("[mail] per_day", f"{mail.per_day:,}" if mail.per_day else "unlimited", "messages in 24 hours")
+    windows = " ".join(filter(None, (", ".join(policy.days), policy.hours))) or "always"
+    yield report.Limit("[policy] days, hours", windows, f"when mail may go out ({policy.timezone}, or the user's own zone)")
+    domains = ", ".join(mail.allowed_domains[:_NAMED]) or "all"
+    more = f" and {len(mail.allowed_domains) - _NAMED} more" if len(mail.allowed_domains) > _NAMED else ""
+    yield report.Limit("[mail] allowed_domains", f"{domains}{more}", "no other recipient domain is mailed")
+    yield report.Limit(
+        "[docusign] canary", f"{len(config.docusign.canary)}", "users known to have consented; one must be granted"
+    )
+    share = f"{limits.max_error_share:.0%}"
+    yield report.Limit("[guards] max_error_share", share, "of the users without a usable answer: beyond it nobody is mailed")
+    lacking = f"{limits.max_new_lacking:,} or 20 %"
+    yield report.Limit("[guards] max_new_lacking", lacking, "of the users newly lacking consent: beyond it an approval is needed")
+    lost = f"{limits.max_regressions:,} or 2 %"
+    yield report.Limit("[guards] max_regressions", lost, "of those who had consented: beyond it an approval is needed")
+    change = f"{limits.max_roster_change:.0%}"
+    yield report.Limit("[guards] max_roster_change", change, "of the roster's size: beyond it an approval is needed")
