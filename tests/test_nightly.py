@@ -499,6 +499,7 @@ def test_the_counts_add_up(world: World) -> None:
         "rows": 4,
         "users": 3,
         "status": {"granted": 1, "consent_required": 2, "rejected": 1},
+        "state": {"consented": 1, "asked": 2},
         "action": {"invited": 2},
         "reason": {"granted": 1, "sent": 2, "invalid_row": 1},
         "outcome": {"accepted": 2},

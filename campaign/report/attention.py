@@ -17,25 +17,27 @@ NEEDS: dict[str, Remark] = {
     ),
     Reason.UNRESOLVED: Remark(
         "have a message that may or may not have arrived",
-        "Look for it in the relay's log, then settle it: explain shows the command. The next reminder repairs it, too",
+        "Look for it in the relay's log. What to look for, and the command that settles it",
         "campaign explain {user}",
     ),
     Reason.UNDELIVERABLE: Remark(
         "have an address that takes no mail",
-        "Have the address corrected in the roster. If it does work",
+        "Have the address corrected in the roster. Where it does work",
         "campaign unsuppress {user}",
     ),
     Reason.USER_NOT_FOUND: Remark(
         "are not known to Docusign",
-        "Compare the user id with Docusign's user list (API Username), and take those who are gone out of the roster",
+        "Compare the user id with Docusign's user list (API Username); who is gone there, take out of the roster. More on one",
         "campaign explain {user}",
     ),
     Reason.DOMAIN_NOT_ALLOWED: Remark(
         "have an address outside [mail] allowed_domains",
-        "Correct the address in the roster, or allow its domain in campaign.toml",
+        "Correct the address in the roster, or allow its domain",
     ),
     Reason.CAP_REACHED: Remark(
-        "have had all messages and have not consented", "Ask them in person: no further mail goes out", "campaign explain {user}"
+        "have had all messages and have not consented",
+        "No further mail goes out: ask them in another way. What happened with one of them",
+        "campaign explain {user}",
     ),
 }
 _STOPPED = {

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import floor
+from math import ceil, floor
 from typing import NamedTuple
 
 from campaign.model import Reason
@@ -118,7 +118,7 @@ class Page:
         if not found.ended:
             return "No forecast: with [policy] max_per_run and [mail] per_day as they are, the messages take more than a year."
         end = found.path[-1]
-        low, middle, high = floor(end.low), round(end.middle), -floor(-end.high)
+        low, middle, high = floor(end.low), round(end.middle), ceil(end.high)
         return (
             f"If people go on as so far, about {middle:,} of {total:,} users ({share(middle, total)}) will have consented by "
             f"{found.end:%-d %B %Y}, when the last message has had its time. In at least eight cases of ten it will be between "
@@ -138,6 +138,11 @@ class Page:
     def steps(self) -> list[Step]:
         """What each message brought."""
         return list(steps(self.tally))
+
+    @property
+    def widest_share(self) -> int:
+        """The end of the scale on which the messages' shares are drawn, in per cent."""
+        return max(10, *(10 * ceil(10 * step.share.high) for step in self.steps if step.ripe), 0)
 
     @property
     def advice_on_reminders(self) -> str:
