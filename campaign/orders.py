@@ -28,15 +28,15 @@ def suppress(config: Config, user: str, reason: str, until: datetime | None, now
         raise UsageError("a reason is needed", "say why, for whoever asks later: --reason TEXT")
     if until and until <= now:
         raise UsageError(f"{until:%Y-%m-%d} is past", "give the first day that may mail again: --until YYYY-MM-DD")
-    with _ledger(config) as ledger:
-        user_id = _whom(config, ledger, user, now)
+    with ledger_of(config) as ledger:
+        user_id = whom(config, ledger, user, now)
         ledger.suppress(user_id, reason.strip(), until, now)
     return _shown(user_id, user)
 
 
 def unsuppress(config: Config, user: str, now: datetime, reason: str = "") -> str:
     """Let this user be contacted again, also where the address was refused; return what `suppress` does. Raises UsageError."""
-    with _ledger(config) as ledger:
+    with ledger_of(config) as ledger:
         user_id = one_of(ledger.find(user), user)
         ledger.unsuppress(user_id, reason.strip(), now)
     return _shown(user_id, user)
@@ -48,7 +48,7 @@ def resolve(config: Config, message_id: str, *, arrived: bool, now: datetime, re
     Raises UsageError for any other message.
     """
     wanted = f"<{message_id.strip().strip('<>')}>"
-    with _ledger(config) as ledger:
+    with ledger_of(config) as ledger:
         if not ledger.resolve(wanted, Outcome.ACCEPTED if arrived else Outcome.DEFERRED, reason.strip(), now):
             raise UsageError(
                 f"there is no message {wanted} of unknown fate", "campaign explain USER shows the messages of a user"
@@ -109,8 +109,11 @@ def _counted(report: Path) -> int | None:
     return sum(by_user.values())
 
 
-def _whom(config: Config, ledger: Ledger, user: str, now: datetime) -> str:
-    """The id of the user who is meant; one whom only the roster knows is made known to the ledger."""
+def whom(config: Config, ledger: Ledger, user: str, now: datetime) -> str:
+    """The id of the user who is meant, or a mask; one whom only the roster knows is made known to the ledger.
+
+    Raises UsageError where nobody is meant, or several.
+    """
     known = ledger.find(user)
     if any(map(is_masked, known)):
         return one_of(known, user)
@@ -137,8 +140,8 @@ def _shown(user_id: str, typed: str) -> str:
 
 
 @contextmanager
-def _ledger(config: Config) -> Iterator[Ledger]:
-    """The ledger, for a change between runs."""
+def ledger_of(config: Config) -> Iterator[Ledger]:
+    """The ledger, for a change between runs. Raises Busy, LedgerError."""
     with hold(config) as lock, open_ledger(config, lock) as ledger:
         yield ledger
         witness_of(config, ledger)

@@ -82,6 +82,7 @@ EVENTS = {
     "accepted": "the relay accepted a message",
     "deferred": "the relay deferred a message; the same one is tried again on another night",
     "rejected": "the relay refused the address; it is not mailed again until the roster shows another",
+    "diagnosed": "somebody let Docusign be asked about this user (campaign diagnose)",
     "suppressed": "ordered: not to be contacted",
     "unsuppressed": "ordered: may be contacted again, also if the address was refused",
     "forgotten": "ordered: forgotten; what named this user was removed, and the user is neither asked nor mailed",

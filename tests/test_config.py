@@ -40,6 +40,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "timeout": 30,
         "verify_granted_days": 30,
         "prompt_login": False,
+        "counterpart": None,
         "account_server": None,
         "ca_file": None,
     },

@@ -22,13 +22,13 @@ FLOORS = [
     ["nightly", "layout", "showing", "monitoring"],
     ["explaining"],
     ["previewing", "orders", "returning", "forgetting"],
-    ["doctor"],
+    ["doctor", "diagnosing"],
     ["sandbox"],
     ["cli"],
     ["__main__"],
 ]
 STAGES = {"roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl", "bounces"}
-PURE = ["guards", "plan", "model", "errors", "message.lint"]
+PURE = ["guards", "plan", "model", "errors", "message.lint", "diagnosing.causes"]
 IMPURE = {"os", "socket", "pathlib", "time", "sqlite3", "requests", "smtplib", "subprocess", "random", "secrets", "tempfile"}
 
 

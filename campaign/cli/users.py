@@ -22,6 +22,28 @@ def explain(user: UserArgument, config: ConfigFile = DEFAULT, as_json: Json = Fa
     print_json(story.as_json()) if as_json else show(story.as_page())
 
 
+@app.command(rich_help_panel=Group.USERS, epilog=examples("campaign diagnose ada@example.com --listed"))
+def diagnose(
+    user: UserArgument,
+    config: ConfigFile = DEFAULT,
+    listed: Annotated[
+        bool | None,
+        typer.Option("--listed/--not-listed", help="Whether the user's Connected Apps show the application."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find out why somebody who says "I already consented" still lacks it; say the remedy, and what to write to the user.
+
+    Asks Docusign about this user id, by single scopes too, about others with its address, and in the other environment.
+    """
+    from campaign import diagnosing
+
+    settings = load(config)
+    found = diagnosing.diagnose(settings, means(), user, listed=listed)
+    print_json(found.as_json()) if as_json else show(found.as_page())
+    raise typer.Exit(found.exit_code)
+
+
 @app.command(
     rich_help_panel=Group.USERS,
     epilog=examples(

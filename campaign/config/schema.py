@@ -60,6 +60,7 @@ class Docusign(Section):
     timeout: Seconds = 30
     verify_granted_days: Days = 30
     prompt_login: Flag = False
+    counterpart: LocatedPathOrNone = None  # the campaign.toml for the other environment
     account_server: LoopbackServer | None = None
     ca_file: LocatedPath | None = None
 

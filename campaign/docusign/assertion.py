@@ -1,7 +1,9 @@
 """The JWT by which the app asks for a user's token (RFC 7523), signed with a key that is parsed once."""
 
+from copy import copy
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -20,6 +22,12 @@ class Signer:
     def __init__(self, config: Docusign, key: RSAPrivateKey) -> None:
         self._key = key
         self._claims = {"iss": config.client_id, "aud": config.audience, "scope": config.scope}
+
+    def asking(self, scope: str) -> Self:
+        """One that asks for other scopes, with the same key."""
+        other = copy(self)
+        other._claims = {**self._claims, "scope": scope}  # noqa: SLF001  # of its own class
+        return other
 
     def assertion(self, user_id: str, now: datetime) -> str:
         """The RS256 assertion for one user, good for a few minutes.

@@ -212,6 +212,31 @@ class Ledger:
             mine = select(events).where(self._mine(events), events.c.user_id == user_id).order_by(events.c.id)
             return [Event(row.at, row.what, row.detail) for row in connection.execute(mine)]
 
+    def last_link(self, user_id: str) -> tuple[datetime, str] | None:
+        """When a link last went out to a user, or may have, and for which scopes ("" = not known)."""
+        with self._transaction() as connection:
+            sent = (
+                self._mine(slots),
+                slots.c.user_id == user_id,
+                slots.c.step != ESCALATION,
+                slots.c.outcome.in_(MAY_HAVE_ARRIVED),
+            )
+            row = connection.execute(select(slots).where(*sent).order_by(slots.c.step.desc())).first()
+        return (row.tried_at, row.scope) if row else None
+
+    def last_diagnosed(self, user_id: str) -> datetime | None:
+        """When Docusign was last asked about a user for `campaign diagnose`."""
+        with self._transaction() as connection:
+            told = (self._mine(events), events.c.user_id == user_id, events.c.what == "diagnosed")
+            return connection.execute(select(events.c.at).where(*told).order_by(events.c.id.desc())).scalar()
+
+    def diagnosed(self, user_ids: Iterable[str], now: datetime) -> None:
+        """Note that Docusign is asked about users at an order. The next night asks again, however fresh a consent is."""
+        with self._transaction() as connection:
+            known = list(connection.scalars(select(users.c.user_id).where(self._mine(users), users.c.user_id.in_(user_ids))))
+            _many(connection, self._update("verified_at"), [{"key": user_id, "to_verified_at": None} for user_id in known])
+            self._tell(connection, ((user_id, "diagnosed", "") for user_id in known), now)
+
     # --- what an operator orders
 
     def suppress(self, user_id: str, reason: str, until: datetime | None, now: datetime) -> None:
