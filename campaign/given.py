@@ -1,7 +1,7 @@
 """What a night is given: everything that can be read and checked before the network is touched."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from campaign.docusign import Signer, consent_url, load_key
 from campaign.errors import RosterError
 from campaign.mailer import Mailer, Route
 from campaign.message import Composer, new_message_id
-from campaign.model import ESCALATION, Delivery, Roster, Slot
+from campaign.model import ESCALATION, Delivery, Roster, Slot, User
 from campaign.stopping import Stop
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -61,6 +61,7 @@ class Given:
     signer: Signer
     composer: Composer
     mailers: tuple[Mailer, ...]  # one for each connection
+    doubts: tuple[str, ...] = ()  # what in the mails looks like spam, with file and line
 
 
 def prepare(config: Config, means: Means) -> Given:
@@ -72,9 +73,17 @@ def prepare(config: Config, means: Means) -> Given:
         raise RosterError(
             f"{config.roster.file}:{first.line}: {first.reason}; no other row can be used either", "export it again"
         )
-    for step in (1, 2, ESCALATION) if config.policy.escalate_after else (1, 2):
-        given.composer.check(given.roster.users[0], step, first_sent=means.clock())
-    return given
+    return replace(given, doubts=tuple(doubts(config, given.composer, given.roster.users, means.clock())))
+
+
+def doubts(config: Config, of: Composer, users: Sequence[User], now: datetime) -> list[str]:
+    """Compose every kind of mail for somebody of each language, and tell what looks like spam. Raises TemplateError."""
+    reminders = range(2, len(config.policy.remind_after_days) + 2)
+    steps = [1, *list(reminders)[:2], *([ESCALATION] if config.policy.escalate_after else [])]
+    readers = {user.locale: user for user in reversed(users)}
+    found = {(of.language(user, step), step): user for user in readers.values() for step in steps}
+    told = [of.doubts(user, step, first_sent=now, messages=max(step - 1, 1)) for (_, step), user in found.items()]
+    return list(dict.fromkeys(doubt for doubts in told for doubt in doubts))
 
 
 def read_roster(config: Config, file: Path | None = None) -> Roster:

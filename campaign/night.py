@@ -144,5 +144,6 @@ class Night:
             "exit_code": int(self.exit_code),
             "counts": self.counts(),
             "guards": [asdict(trip) for trip in self.trips],
+            "doubts": list(self.given.doubts),
             "report": [str(path) for path in self.reports],
         }

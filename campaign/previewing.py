@@ -14,17 +14,18 @@ from campaign.errors import RelayRefused, UsageError
 from campaign.explaining import one_of
 from campaign.files import replaced
 from campaign.given import Means, composer, mailer, message_id, read_roster
-from campaign.message import freeze, mark_as_test
+from campaign.message import Composer, chain, freeze, mark_as_test
 from campaign.model import ESCALATION, Outcome, User, address_key
 
 Preview: TypeAlias = Callable[..., EmailMessage]  # `preview(eight_bit=True)`: the message for a relay that takes such
-_STEPS = {"invite": 1, "reminder": 2, "escalation": ESCALATION}
+_STEPS = {"invite": 1, "reminder": 2, "later-reminder": 3, "escalation": ESCALATION}
 
 
-def preview(config: Config, user: str, template: str, now: datetime) -> Preview:
-    """Check that the message can be composed, and give what composes it; nothing is recorded.
+def preview(config: Config, user: str, template: str, now: datetime, locale: str = "") -> Preview:
+    """Check that the message can be composed, in another language if `locale` says so, and give what composes it.
 
-    Raises UsageError for an unknown user or template, and for an escalation where the roster names no manager.
+    Nothing is recorded. Raises UsageError for an unknown user, template or language, and for an escalation where the roster
+    names no manager.
     """
     if template not in _STEPS:
         raise UsageError(f"there is no template {template!r}", f"give one of: {', '.join(_STEPS)}")
@@ -33,6 +34,8 @@ def preview(config: Config, user: str, template: str, now: datetime) -> Preview:
         raise UsageError(f"the roster names no manager of {found.email}", "fill in manager_email, or choose another user")
     messages = config.policy.escalate_after if step == ESCALATION else step - 1
     of = composer(config)
+    if locale:
+        found = _reading(found, locale, of, step)
     of.check(found, step, first_sent=now, messages=messages)
     return partial(of.compose, found, step, message_id=message_id(config, step), date=now, first_sent=now, messages=messages)
 
@@ -82,6 +85,14 @@ def _user(config: Config, user: str) -> User:
     users = {u.user_id: u for u in read_roster(config).users}
     wanted = address_key(user)
     return users[one_of([u.user_id for u in users.values() if wanted in {u.user_id, u.address}], user)]
+
+
+def _reading(user: User, locale: str, of: Composer, step: int) -> User:
+    """The user with another locale. Raises UsageError where there is no mail in its language."""
+    reader = user._replace(locale=locale)
+    if of.language(reader, step) not in chain(locale):
+        raise UsageError(f"there is no such mail in {locale!r}", f"give one of: {', '.join(sorted(of.languages))}")
+    return reader
 
 
 def _recipient(config: Config, to: str) -> str:

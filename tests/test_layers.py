@@ -28,7 +28,8 @@ FLOORS = [
     ["__main__"],
 ]
 STAGES = {"roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl", "bounces"}
-PURE = ["guards", "plan", "model", "errors", "message.lint", "diagnosing.causes"]
+MESSAGE = ["message.lint", "message.doubts", "message.flowing", "message.languages"]
+PURE = ["guards", "plan", "model", "errors", *MESSAGE, "diagnosing.causes"]
 IMPURE = {"os", "socket", "pathlib", "time", "sqlite3", "requests", "smtplib", "subprocess", "random", "secrets", "tempfile"}
 
 

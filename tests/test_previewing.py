@@ -94,6 +94,22 @@ def test_a_saved_preview_is_what_most_relays_would_get(world: World) -> None:
     assert parsed(frozen)["Content-Transfer-Encoding"] == "8bit"
 
 
+@pytest.mark.parametrize("locale", ["de", "fr_FR.UTF-8", "es-MX", "pt-BR", "ja"])
+def test_a_message_is_previewed_in_the_language_that_is_asked_for(world: World, locale: str) -> None:
+    quietly("preview", user_id(1), "--locale", locale, "--template", "later-reminder", "--out", "preview.html")
+
+    assert f'<html lang="{locale[:2]}"' in (world.folder / "preview.html").read_text("utf-8")
+
+
+def test_a_language_that_there_is_no_mail_in_is_refused_with_those_that_there_are(world: World) -> None:
+    done = command("preview", user_id(1), "--locale", "xx")
+
+    assert done.exit_code == 2
+    assert "there is no such mail in 'xx'" in done.stderr
+    assert "de, en, es, fr, ja, pt" in done.stderr
+    assert world.relay.connections == 0
+
+
 def test_a_template_that_is_wrong_is_told_before_the_relay_is_asked(world: World) -> None:
     (world.folder / "templates" / "invite").mkdir(parents=True)
     (world.folder / "templates" / "invite" / "body.txt").write_text("Hello\n", encoding="utf-8")

@@ -48,13 +48,15 @@ def diagnose(
     rich_help_panel=Group.USERS,
     epilog=examples(
         "campaign preview ada@example.com --template reminder --out reminder.html",
+        "campaign preview ada@example.com --locale ja --out invite.eml",
         "campaign preview ada@example.com --to you@example.com",
     ),
 )
-def preview(
+def preview(  # noqa: PLR0913, PLR0917  # its options
     user: UserArgument,
     config: ConfigFile = DEFAULT,
-    template: Annotated[str, typer.Option("--template", help="invite, reminder or escalation.")] = "invite",
+    template: Annotated[str, typer.Option("--template", help="invite, reminder, later-reminder or escalation.")] = "invite",
+    locale: Annotated[str, typer.Option("--locale", metavar="LOCALE", help="In this language, as de or pt-BR, instead.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Write FILE.eml, .html or .txt instead of printing the text.")] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Send it to this address, marked as a test.")] = None,
 ) -> None:
@@ -62,7 +64,7 @@ def preview(
     from campaign import previewing
 
     settings = load(config)
-    message = previewing.preview(settings, user, template, now())
+    message = previewing.preview(settings, user, template, now(), locale)
     if out:
         with writing(out):
             previewing.save(message, out)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import css_inline
 
 from campaign.errors import ConfigError, TemplateError
+from campaign.message.doubts import doubts
 from campaign.message.folders import folders
 from campaign.message.kinds import KINDS, PARTS, full_name, kind_of, shown
 from campaign.message.languages import DEFAULT, reader
@@ -104,6 +105,12 @@ class Composer:
     def check(self, user: User, step: int, *, first_sent: datetime | None = None, messages: int = 0) -> None:
         """Render and audit all that `compose` would send. Raises TemplateError naming the template, its line, and the user."""
         self._write(user, step, first_sent, messages)
+
+    def doubts(self, user: User, step: int, *, first_sent: datetime | None = None, messages: int = 0) -> list[str]:
+        """Check, and tell what looks like spam in this mail though nothing refuses it, each with file and line."""
+        folder = f"{kind_of(step).name}/{self.language(user, step)}"
+        found = doubts(*self._write(user, step, first_sent, messages))
+        return [f"{self._templates.place(f'{folder}/{part}', doubt.needle)}: {doubt.what}" for part, doubt in found]
 
     def compose(  # noqa: PLR0913  # the facts of a message
         self,

@@ -24,7 +24,7 @@ def night(done: Night) -> Page:
     """The summary of a night."""
     sent = sum(delivery.outcome in {Outcome.ACCEPTED, Outcome.UNKNOWN} for delivery in done.deliveries)
     reports = [Line(f"report: {path}", Tone.ASIDE) for path in done.reports[:1]]
-    return [_headline(done, f"{sent} message(s) sent"), _reasons(done), *reports]
+    return [_headline(done, f"{sent} message(s) sent"), _reasons(done), *_doubtful(done), *reports]
 
 
 def one_line(done: Night) -> str:
@@ -42,6 +42,7 @@ def plan(done: Night) -> Page:
         [_mailed(done)] if done.planned else [],
         _left_alone(done.decisions),
         _unusable(done),
+        _doubtful(done),
         [Line(f"guard {trip.guard}: {trip.seen}", Tone.DOUBT) for trip in done.trips],
         _one_consent(done),
         _command(done),
@@ -129,6 +130,11 @@ def _unusable(done: Night) -> list[Table]:
     more = f"and {len(rejects) - _NAMES} more: see the report" if len(rejects) > _NAMES else ""
     heading = f"rows of {done.config.roster.file.name} that cannot be used"
     return [Table(("row", "what is wrong"), rows, heading=heading, more=more)] if rows else []
+
+
+def _doubtful(done: Night) -> list[Line]:
+    """What in the mails looks like spam."""
+    return [Line(f"looks like spam: {doubt}", Tone.DOUBT) for doubt in done.given.doubts]
 
 
 def _one_consent(done: Night) -> list[Line]:
