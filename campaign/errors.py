@@ -98,8 +98,10 @@ class Busy(CampaignError):
 
 
 class Interrupted(CampaignError):
-    """SIGINT or SIGTERM: the message in flight was settled first."""
+    """SIGINT or SIGTERM; in a run the message in flight was settled first."""
 
-    def __init__(self, exit_code: ExitCode) -> None:
-        super().__init__(f"stopped by {exit_code.name}; the message in flight was settled", "the next run goes on from here")
+    def __init__(self, exit_code: ExitCode, *, settled: bool = True) -> None:
+        of_a_run = ("; the message in flight was settled", "the next run goes on from here")
+        message, advice = of_a_run if settled else ("", "what was not finished is as it was")
+        super().__init__(f"stopped by {exit_code.name}{message}", advice)
         self.exit_code = exit_code

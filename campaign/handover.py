@@ -119,7 +119,7 @@ class _HandOver:
                 self._leave_out(self._waiting.popleft(), Reason.RELAY_REFUSED)
             elif not self._is_open_for(self._waiting[0]):
                 self._leave_out(self._waiting.popleft(), Reason.OUTSIDE_HOURS)
-            elif self._may_go_on():
+            elif self._is_time():
                 self._launch(self._waiting[0])
                 self._land(0, self._heed)
         self._doubt_the_relay()
@@ -128,13 +128,16 @@ class _HandOver:
         policy = self._night.config.policy
         return plan.is_open(policy, self._night.means.clock(), plan.zone_of(decision, policy))
 
-    def _may_go_on(self) -> bool:
-        """Whether it is the next message's turn, if need be after a while. Raises whatever keeps it from being sent."""
-        means = self._night.means
+    def _look_around(self) -> None:
+        """Raise whatever keeps the next message from being sent."""
         self._doubt_the_relay()
-        stop_if_asked(means.stop, self._night.config.stop_file)
+        stop_if_asked(self._night.means.stop, self._night.config.stop_file)
         self._night.still_holds(_FRESH)
-        left = self._pace.begin()
+
+    def _is_time(self) -> bool:
+        """Whether it is the next message's turn, if need be after a while. Raises whatever keeps it from being sent."""
+        self._look_around()
+        means, left = self._night.means, self._pace.begin()
         if left and self._flights:
             self._land(min(left, _GLANCE), self._heed)
         elif left:
@@ -158,6 +161,10 @@ class _HandOver:
         except RelayBusy as error:
             self._pace.end()
             self._slow_down(error)
+            return
+        self._look_around()  # to connect may have taken long, and the machine may have slept meanwhile
+        if not self._is_open_for(decision):
+            self._pace.end()
             return
         slot, data = self._open(decision, eight_bit=mailer.eight_bit)
         self._idle.pop()

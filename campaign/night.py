@@ -27,6 +27,7 @@ _BY_GRAVITY = (
     ExitCode.ATTENTION,
     ExitCode.DONE,
 )
+_SLACK = timedelta(minutes=10)  # that NTP may set a clock back by
 
 
 def new_run_id(now: datetime) -> str:
@@ -65,9 +66,15 @@ class Night:
         """
         if self.lock:
             self.lock.check()
-        now, probed = self.means.clock(), self.probed or self.started
-        if not timedelta(0) <= now - probed <= fresh:
-            what = f"guard clock: Docusign was asked at {probed:%Y-%m-%d %H:%M} UTC, and now it is {now:%Y-%m-%d %H:%M}"
+        self.was_awake_since(self.probed or self.started, fresh)
+
+    def was_awake_since(self, answered: datetime, longest: timedelta) -> None:
+        """See to it that no more than `longest` has passed since an answer of Docusign. Raises GuardTripped."""
+        now = self.means.clock()
+        if not -_SLACK <= now - answered <= longest:
+            what = (
+                f"guard clock: Docusign's last answer came at {answered:%Y-%m-%d %H:%M} UTC, and now it is {now:%Y-%m-%d %H:%M}"
+            )
             raise GuardTripped(what, "the machine slept, or its clock was set; the next run asks again and goes on from here")
 
     def check(self, decision: Decision) -> None:

@@ -16,6 +16,7 @@ from campaign.night import Night
 from campaign.stopping import stop_if_asked
 
 _BATCH = 500  # findings in one commit
+_ASLEEP = timedelta(hours=2)  # between two answers; the longest pause is an hour, at probes_per_hour = 1
 
 
 def probe(night: Night, memory: Memory) -> None:
@@ -64,7 +65,8 @@ def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
         if _canary_speaks(night.canary, config.docusign):
             memory.note(night.canary, before, means.clock())
             todo = [user.user_id for user in night.given.roster.users if _is_due(user, before[user.user_id], night)]
-            _note_all(prober.probe(todo), len(todo), night, memory, before)
+            with closing(prober.probe(todo)) as findings:
+                _note_all(findings, len(todo), night, memory, before)
     night.probed = means.clock()
     stop_if_asked(means.stop, config.stop_file)
 
@@ -92,10 +94,15 @@ def _is_due(user: User, standing: Standing, night: Night) -> bool:
 
 
 def _note_all(findings: Iterator[Finding], total: int, night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
-    """Note findings in batches; the last ones also when the prober stops half-way."""
-    noted = 0
+    """Note findings in batches; the last ones also when the prober stops half-way.
+
+    Raises GuardTripped after a sleep: those from before it would soon be too old to cause mail, and look as new as the others.
+    """
+    noted, answered = 0, night.means.clock()
     try:
         for finding in findings:
+            night.was_awake_since(answered, _ASLEEP)
+            answered = night.means.clock()
             night.findings.append(finding)
             night.means.progress("probing", len(night.findings), total)
             if len(night.findings) - noted == _BATCH:

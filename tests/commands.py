@@ -29,7 +29,7 @@ class Result:
 def command(*arguments: object) -> Result:
     """`campaign …` through its real entry, in this process; what it does to the process is undone."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") for _ in range(2))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     umask = os.umask(0o022)
     argv = ["campaign", *map(str, arguments)]
     hooks = patch.object(sys, "unraisablehook", sys.unraisablehook), patch.object(threading, "excepthook", threading.excepthook)

@@ -352,14 +352,15 @@ def test_sigterm_while_users_are_asked_mails_nobody_and_reports_what_was_found(t
 
 @pytest.mark.promise(2)
 @pytest.mark.case(17)
-def test_two_sigints_end_it_at_once_and_the_message_in_flight_is_unknown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_it_at_once_and_the_message_in_flight_is_unknown(first: signal.Signals, tmp_path: Path) -> None:
     with world_of(tmp_path) as world:
         world.keys = {"mail": {"final_timeout": 600}}
         world.config()
         world.relay.at("dot", "store hang", message=1)
         with soon(), started(world) as process:
             wait_until(lambda: world.relay.accepted)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(first)
             time.sleep(0.2)
             process.send_signal(signal.SIGINT)
             code, _ = ended(process)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from time import sleep as time_passes
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,6 +15,8 @@ from campaign.errors import ExitCode, GuardTripped, LedgerError
 from campaign.given import Means
 from campaign.night import Night
 from campaign.nightly import run
+from campaign.sandbox import json_answer
+from tests.fakes import Relay
 from tests.world import World, email, user_id
 
 
@@ -88,6 +92,87 @@ def test_after_a_sleep_nobody_is_mailed_by_old_findings(world: World, asleep: ti
     assert sorted(world.mailed()) == [email(n) for n in range(4)]
 
 
+def all_lack_consent(world: World) -> None:
+    """Let Docusign say so, whatever the time in the assertion."""
+    lacking = json_answer(400, error="consent_required")
+    world.accounts.faults.answers = {user_id(number): lacking for number in range(30)}
+
+
+@pytest.mark.promise(10)
+@pytest.mark.parametrize("asleep", [timedelta(hours=3), timedelta(hours=-1)], ids=str)
+def test_after_a_sleep_between_two_answers_nobody_is_mailed_or_asked_any_more(world: World, asleep: timedelta) -> None:
+    world.keys = {"docusign": {"concurrency": 1}}
+    world.accounts.faults.latency = 0.05
+    all_lack_consent(world)
+
+    def progress(stage: str, done: int, _: int) -> None:
+        if (stage, done) == ("probing", 2):
+            world.now += asleep
+
+    world.roster(range(30))
+    night = run(world.config(), replace(world.means(), progress=progress), 30)
+    asked, reasons = len(world.accounts.requests), {row["reason"] for row in world.report().values()}
+    time_passes(0.2)
+
+    assert night.exit_code == ExitCode.STOPPED
+    assert "guard clock: Docusign's last answer came at" in str(night.problems[0])
+    assert (world.mailed(), reasons) == ([], {"stopped"})
+    assert len(world.accounts.requests) == asked < 30
+    assert [row["status"] for row in world.report().values()][:3] == ["consent_required", "consent_required", "not_probed"]
+
+
+@pytest.mark.promise(10)
+def test_an_hour_between_two_answers_is_a_pace_and_no_sleep(world: World) -> None:
+    all_lack_consent(world)
+
+    def progress(stage: str, *_: int) -> None:
+        if stage == "probing":
+            world.now += timedelta(hours=1)
+
+    night = run(world.config(), replace(world.means(), progress=progress), 4)
+
+    assert (night.exit_code, len(world.mailed())) == (ExitCode.DONE, 4)
+
+
+class LateRelay(Relay):
+    """Greets after something else has happened."""
+
+    meanwhile: Callable[[], object]
+
+    def action(self, phase: str, talk: Any) -> str:
+        if phase == "connect":
+            self.meanwhile()
+        return super().action(phase, talk)
+
+
+@pytest.mark.promise(10, 19)
+@pytest.mark.parametrize(
+    ("happens", "code", "reason"),
+    [
+        ("a sleep", ExitCode.STOPPED, "stopped"),
+        ("closing time", ExitCode.DONE, "outside_hours"),
+        ("STOP", ExitCode.STOPPED, "stopped"),
+        ("a signal", ExitCode.SIGTERM, "stopped"),
+    ],
+)
+def test_after_a_connection_that_took_long_everything_is_looked_at_again(
+    tmp_path: Path, happens: str, code: ExitCode, reason: str
+) -> None:
+    relay = LateRelay()
+    with World(tmp_path, keys={"policy": {"hours": "00:00-06:00"}}, relay=relay) as late:
+        relay.meanwhile = {
+            "a sleep": lambda: late.days_pass(7 / 24),
+            "closing time": lambda: late.days_pass(5 / 24),
+            "STOP": (tmp_path / "STOP").touch,
+            "a signal": lambda: late.stop.ask(ExitCode.SIGTERM),
+        }[happens]
+        late.roster(range(3))
+        night = late.night(approve=3)
+
+        assert (night.exit_code, late.mailed()) == (code, [])
+        assert {row["reason"] for row in late.report().values()} == {reason}
+
+
 def test_no_message_goes_out_after_closing_time(tmp_path: Path) -> None:
     with World(tmp_path, keys={"policy": {"hours": "01:00-03:00"}}) as world:
         world.roster(range(4))
@@ -102,7 +187,7 @@ def test_no_message_goes_out_after_closing_time(tmp_path: Path) -> None:
         assert [world.report()[user_id(n)]["reason"] for n in range(4)] == ["sent", *["outside_hours"] * 3]
 
 
-@pytest.mark.promise(7)
+@pytest.mark.promise(10)
 def test_the_hours_are_asked_before_each_message_and_each_by_the_users_own_clock(tmp_path: Path) -> None:
     zones = ["", "Asia/Tokyo", "", "Asia/Tokyo", "nowhere"]
     with World(tmp_path, keys={"policy": {"hours": "01:00-12:00"}}) as world:

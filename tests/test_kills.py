@@ -292,12 +292,13 @@ def test_a_disk_that_fails_for_good_stops_the_sending(fault: str, part: int, tmp
 
 @pytest.mark.promise(19)
 @pytest.mark.case(16)
-def test_sigterm_settles_the_message_in_flight_and_sends_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_settles_the_message_in_flight_and_sends_no_other(number: signal.Signals, tmp_path: Path) -> None:
     with world_of(tmp_path) as world:
         world.relay.at("dot", "delay 2")
         with started(world) as process:
             wait_until(lambda: world.relay.accepted)
-            process.terminate()
+            process.send_signal(number)
             code, _ = ended(process)
 
         assert code == 143

@@ -457,7 +457,7 @@ def test_whoever_takes_no_more_findings_need_not_wait_for_the_hourly_rate(accoun
     with (
         soon(),
         prober_for(accounts.url, probes_per_hour=1) as prober,
-        closing(prober.probe(users(1, 2, 3))) as findings,  # type: ignore[type-var]  # a generator, which can be closed
+        closing(prober.probe(users(1, 2, 3))) as findings,
     ):
         next(findings)
 

@@ -3,19 +3,20 @@
 Whatever is heavy is imported inside a command, so that --help and completion answer at once.
 """
 
-import io
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
-from campaign import crash
+from campaign import crash, outlets
 from campaign.cli import consents, nights, trying, upkeep, users
 from campaign.cli.app import Group, app
+from campaign.cli.outside import on_signals
 from campaign.cli.saying import complain, say
-from campaign.errors import CampaignError, ExitCode
+from campaign.errors import CampaignError, ExitCode, Interrupted
 
 __all__ = ["app", "consents", "main", "nights", "trying", "upkeep", "users"]
 
@@ -27,18 +28,33 @@ def main() -> None:
     os.umask(0o077)
     crash.leave_no_core()
     crash.tell_by(say)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # cron's locale may not know the names of the world
+    stdout = outlets.take_over()
+    on_signals(_leave)
+    code = _exit_code_of(app)
+    if stdout.failure:
+        say(f"stdout cannot be written to: {stdout.failure.strerror}")
+        code = max(code, ExitCode.LEDGER)
+    sys.exit(code)
+
+
+def _exit_code_of(work: Callable[[], object]) -> int:
+    """Do the work; how it ended, after what there is to say of it."""
     try:
-        app()
+        work()
     except CampaignError as error:
         complain(error)
-        sys.exit(error.exit_code)
-    except (SystemExit, KeyboardInterrupt):
-        raise
+        return error.exit_code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else ExitCode.DONE
     except BaseException as error:  # noqa: BLE001  # a panic within cryptography is no Exception
         say(crash.told(error))
-        sys.exit(ExitCode.BUG)
+        return ExitCode.BUG
+    return ExitCode.DONE
+
+
+def _leave(exit_code: ExitCode) -> None:
+    """End a command that has nothing to settle."""
+    raise Interrupted(exit_code, settled=False)
 
 
 def _version(wanted: bool) -> None:

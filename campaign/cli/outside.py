@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,18 +43,26 @@ def means() -> "Means":
 
 
 def stop_on_signals() -> "Stop":
-    """SIGINT and SIGTERM ask the run to end after the message in flight; a second one ends it at once."""
+    """Signals ask the run to end after the message in flight; a second one, of whatever kind, ends it at once."""
     from campaign.stopping import Stop
 
     stop = Stop()
-
-    def ask(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.ask(ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM)
-
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
+    on_signals(stop.ask)
     return stop
+
+
+def on_signals(then: Callable[[ExitCode], object]) -> None:
+    """Do this at SIGINT, SIGTERM or the end of the terminal, unless that is not to matter (nohup); the next signal kills."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    numbers = (signal.SIGINT, signal.SIGTERM, *hang_up)
+
+    def heed(number: int, _: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+        then(ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM)
+
+    for number in numbers:
+        signal.signal(number, heed)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import queue
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import TypeAlias
@@ -64,7 +64,7 @@ class Prober:
         self._pace = Pace((config.probe_burst, 30), (config.probes_per_hour, 3600))
         self._endpoint = TokenEndpoint(config)
 
-    def probe(self, user_ids: Iterable[str]) -> Iterator[Finding]:
+    def probe(self, user_ids: Iterable[str]) -> Generator[Finding, None, None]:
         """Yield a Finding for each user, in the order of the answers; those without one come last.
 
         Who got no answer because nobody did is asked again at the end. Users that are not reached before `stop` is set
