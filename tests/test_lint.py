@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from campaign.message.lint import Rules, audit_html, audit_line, audit_text
+from campaign.message.lint import Pages, Rules, audit_html, audit_line, audit_text
 
 URL = "https://account.docusign.com/oauth/auth?response_type=code&scope=signature%20impersonation&client_id=1"
 SHOWN = URL.replace("&", "&amp;")
@@ -192,3 +192,47 @@ def test_a_violation_is_printable_and_short() -> None:
 
     assert only.isprintable()
     assert len(only) < 200
+
+
+# --- one page after another
+
+LETTER = f'<style>p > b {{ color: red }}</style><p lang="en">Hello <b>Ann</b>, so &lt;that&gt; is it</p>{LINK}<p>Bye, Ann</p>'
+
+
+def of(html: str) -> str:
+    return f"<!DOCTYPE html><html><head></head><body>{html}</body></html>"
+
+
+@pytest.mark.promise(17)
+@pytest.mark.parametrize(
+    ("before", "old", "new"),
+    [
+        (LETTER, "Hello <b>Ann", "Hello <b>Zoë &amp; Bo"),
+        (LETTER, "Hello <b>Ann", "Hello <b>https://evil.example"),
+        (LETTER, "Bye, Ann", "Bye, evil&#46;com"),
+        (LETTER, "Hello", "Hello evil.com/a and evil.com/b"),
+        (LETTER, "Hello <b>Ann</b>", "Hello <b>Ann"),
+        (LETTER, "<b>Ann</b>", "<i>Ann</i>"),
+        (LETTER, "color: red", "background: url(evil)"),
+        (LETTER, 'lang="en"', 'onclick="x"'),
+        (LETTER, f">{SHOWN}<", f">{SHOWN} <"),
+        (LETTER, f">{SHOWN}<", f">here {SHOWN}<"),
+        (LETTER, SHOWN, SHOWN.replace("impersonation", "all")),
+        (f'{LETTER}<a href="{SHOWN}"><b>{SHOWN}</b></a>', f"<b>{SHOWN}", "<b>press here"),
+        (f'{LETTER}<p class="a> Ann <b">x</p>', "a> Ann <b", "a> evil.com <b"),
+        (f'{LETTER}<p style="a> Ann <b">x</p>', "a> Ann <b", "a> url(evil) <b"),
+        (f'{LETTER}<p style="a > Ann">x</p>', "a > Ann", "a > url(evil)"),
+        (f"{LETTER}<!-- Ann -->", "<!-- Ann -->", "<!-- Ann -- >"),
+        (LETTER, "Bye, Ann</p>", "Bye, Ann</p><!-- no > -->"),
+    ],
+)
+def test_a_page_after_others_is_found_to_hold_what_it_holds_by_itself(before: str, old: str, new: str) -> None:
+    after = before.replace(old, new)
+    pages = Pages(RULES)
+    first = [*pages.audit(of(before))]
+    again = [*pages.audit(of(after))]
+
+    assert after != before
+    assert first == [*audit_html(of(before), RULES)]
+    assert again == [*audit_html(of(after), RULES)]
+    assert [*pages.audit(of(before))] == first

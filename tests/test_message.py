@@ -996,3 +996,21 @@ def test_what_is_refused_comes_with_advice(tmp_path: Path) -> None:
 def test_the_shipped_templates_are_all_there() -> None:
     for kind in ("invite", "reminder", "escalation"):
         assert {"subject.txt", "body.txt", "body.html"} <= {path.name for path in (shipped("templates") / kind).iterdir()}
+
+
+# --- checked first, composed later
+
+
+def test_a_message_that_was_checked_is_the_one_that_is_composed() -> None:
+    people = [user(f"Person {number}", line=number) for number in range(1_100)]  # more than are remembered
+    others = [person._replace(name="Somebody else") for person in people]
+    told = composer()
+    for person in people:
+        told.check(person, 1, first_sent=FIRST)
+
+    for one in (*people[:2], *people[-2:], *others[:2], *people[:2]):
+        assert wire(told, one) == wire(composer(), one)
+    assert wire(told, people[3], 2) == wire(composer(), people[3], 2)
+    assert wire(told, people[4], 2, messages=2) == wire(composer(), people[4], 2, messages=2)
+    assert b"Somebody else" in wire(told, others[5])
+    assert len(told._checked) == 1_000 - 2

@@ -10,6 +10,8 @@ from pathlib import Path
 LIMIT = 256 * 1024  # of a template, of a part, of any one value: characters, items or bits
 _SECONDS = 2.0  # of processor time for one part; the shipped ones take less than a millisecond
 _HEADROOM = 512 * 1024 * 1024  # bytes of memory that rendering may take beyond what is in use
+_USED = Path("/proc/self/statm")  # its first number: pages of address space
+_PAGE = resource.getpagesize()
 
 
 class TooMuch(Exception):
@@ -45,4 +47,5 @@ def _interrupt(*_: object) -> None:
 
 def _address_space() -> int:
     """Give the bytes of address space in use."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    with _USED.open("rb", buffering=0) as file:
+        return int(file.read(20).split()[0]) * _PAGE

@@ -17,12 +17,13 @@ from campaign.message.doubts import doubts
 from campaign.message.folders import folders
 from campaign.message.kinds import KINDS, PARTS, full_name, kind_of, shown
 from campaign.message.languages import DEFAULT, reader
-from campaign.message.lint import Rules, Violation, audit_html, audit_line, audit_text
+from campaign.message.lint import Pages, Rules, Violation, audit_line, audit_text
 from campaign.message.templates import Templates
 from campaign.message.wire import CONTROL, MAILBOX, MESSAGE_ID, WIRE, WIRE_UTF8, Mailbox, part, put, unstructured
 from campaign.model import User, zone_called
 
 _SUBJECT_LIMIT = 150
+_KEPT = 1_000  # messages that are not rendered again once they were checked: 10 MB at most, of what is usual
 _TAGS = 2_000  # css-inline overruns its stack somewhere beyond 10,000 nested ones
 _URL = re.compile(r"[!#-;=?-~]{1,900}")
 _INLINER = css_inline.CSSInliner(keep_style_tags=True, keep_link_tags=True, load_remote_stylesheets=False)
@@ -73,6 +74,8 @@ class Composer:
         self._default = self._available(language)
         self._scopes = {language: self._explained(scopes, language) for language in self.languages}
         self._rules = self._all_rules(facts, links=frozenset({f"{server}/", f"{server}/me/appconsent"}))
+        self._pages: dict[str, Pages] = {}  # by template
+        self._checked: dict[tuple[object, ...], tuple[str, str, str]] = {}  # and not composed yet
 
     @property
     def languages(self) -> frozenset[str]:
@@ -104,7 +107,9 @@ class Composer:
 
     def check(self, user: User, step: int, *, first_sent: datetime | None = None, messages: int = 0) -> None:
         """Render and audit all that `compose` would send. Raises TemplateError naming the template, its line, and the user."""
-        self._write(user, step, first_sent, messages)
+        written = self._write(user, step, first_sent, messages)
+        if len(self._checked) < _KEPT:
+            self._checked[user, step, first_sent, messages] = written
 
     def doubts(self, user: User, step: int, *, first_sent: datetime | None = None, messages: int = 0) -> list[str]:
         """Check, and tell what looks like spam in this mail though nothing refuses it, each with file and line."""
@@ -129,7 +134,8 @@ class Composer:
         relay takes a text part beyond ASCII as it is (8BITMIME, RFC 6152), with the consent URL in one piece.
         Raises TemplateError as `check` does, and ValueError for a Message-ID or a recipient that is none.
         """
-        subject, text, html = self._write(user, step, first_sent, messages)
+        checked = self._checked.pop((user, step, first_sent, messages), None)
+        subject, text, html = checked or self._write(user, step, first_sent, messages)
         to = kind_of(step).addressee(user)
         message = EmailMessage(policy=WIRE if to.address.isascii() else WIRE_UTF8)
         for name, value in self._headers(to, subject, message_id, date):
@@ -186,7 +192,9 @@ class Composer:
             html = _INLINER.inline(rendered) + "\n"
         except ValueError as error:
             raise TemplateError(f"{self._templates.place(name)}: the CSS cannot be read: {error}") from error
-        self._refuse(name, audit_html(html, self._rules_of(name)))
+        if name not in self._pages:
+            self._pages[name] = Pages(self._rules_of(name))
+        self._refuse(name, self._pages[name].audit(html))
         return html
 
     def _rules_of(self, name: str) -> Rules:

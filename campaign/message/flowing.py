@@ -1,6 +1,7 @@
 """Paragraphs for the text part: lines that fit 80 columns, in any script (UAX 11 and 14, as far as mails need them)."""
 
 import re
+from functools import lru_cache
 from unicodedata import combining, east_asian_width
 
 WIDTH = 72  # columns; 78 is the limit that RFC 5322 recommends
@@ -11,6 +12,7 @@ _WIDE = "⺀-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60"
 _PIECE = re.compile(rf"[{_OPENING}]*(?:[^\s{_WIDE}{_OPENING}{_CLOSING}]+|[{_WIDE}]?)[{_CLOSING}]*")
 
 
+@lru_cache(1_000)  # most paragraphs are everybody's
 def wrap(text: str, indent: int = 0, width: int = WIDTH) -> str:
     """Break `text` anew, each line after the first behind `indent` blanks, which the first has already; longer words stay whole.
 
