@@ -21,7 +21,7 @@ FLOORS = [
     ["reporting"],
     ["nightly", "layout", "showing", "monitoring"],
     ["explaining"],
-    ["previewing", "orders", "returning", "forgetting"],
+    ["previewing", "orders", "moving", "returning", "forgetting"],
     ["doctor", "diagnosing"],
     ["sandbox"],
     ["cli"],

@@ -26,8 +26,8 @@ def rows_of(table: Table, campaign: str, connection: Connection) -> Iterator[dic
     mine = [table.c.campaign == campaign] if "campaign" in table.c else []
     columns = [column for column in table.c if column.name != "id"]
     rows = select(*columns).where(*mine).order_by(*(_plain(c, connection) for c in table.primary_key.columns))
-    for row in connection.execute(rows.execution_options(yield_per=_AT_ONCE)).mappings():
-        yield dict(row)
+    with connection.execute(rows.execution_options(yield_per=_AT_ONCE)) as found:
+        yield from map(dict, found.mappings())
 
 
 def _plain(column: Column[Any], connection: Connection) -> Any:  # noqa: ANN401  # SQLAlchemy's own expression types

@@ -73,13 +73,13 @@ def open_ledger(config: Config, lock: RunLock | None = None) -> Iterator[Ledger]
         with connection.begin():
             store.wait_for_upgrades(connection)
             upgrade(connection)
-            row = _campaign_row(connection, config, store)
+            row = campaign_row(connection, config, store)
             if seen and not row:
                 raise LedgerError(_lost(store), _ADOPT)
             row = row or _create(connection, config)
-        _refuse(store.disagreement(row, seen))
+        refuse(_wrong(store, row, seen))
         if seen is None or seen.generation != row.generation:  # or a second kill would leave the witness two behind
-            _write_witness(config, store, row)
+            write_witness_for(config, store, row)
         yield Ledger(connection, config.name, store, config.docusign.scope)
 
 
@@ -95,7 +95,7 @@ def read_ledger(config: Config) -> Iterator[Ledger | None]:
     with _read(config, store) as (connection, row):
         if seen and not row:
             raise LedgerError(_lost(store), _ADOPT)
-        _refuse(store.disagreement(row, seen) if row else "")
+        refuse(_wrong(store, row, seen) if row else "")
         yield Ledger(connection, config.name, store, config.docusign.scope) if connection and row else None
 
 
@@ -126,7 +126,7 @@ def examine(config: Config, now: datetime) -> str:
         if connection is None or row is None:
             return _lost(store) if seen else ""
         with connection.begin():
-            return store.disagreement(row, seen) or amiss(last_run(connection, config.name), now)
+            return _wrong(store, row, seen) or amiss(last_run(connection, config.name), now)
 
 
 def look(config: Config) -> tuple[Figures | None, Witness | None]:
@@ -155,14 +155,19 @@ def adopt(config: Config, now: datetime, lock: RunLock | None = None) -> None:
     with store.connected("write", lock) as connection, connection.begin():
         store.wait_for_upgrades(connection)
         upgrade(connection)
-        row = _campaign_row(connection, config, store) or _create(connection, config)
-        connection.execute(campaigns.update().where(campaigns.c.campaign == config.name).values(passed_at=None))
+        row = campaign_row(connection, config, store) or _create(connection, config)
+        connection.execute(
+            campaigns.update()
+            .where(campaigns.c.campaign == config.name)
+            .values(passed_at=None, moved_to=None, arriving_from=None)
+        )
         corrected(connection, config.name, now)
         connection.execute(adoptions.insert().values(campaign=config.name, at=now, found=found))
-    _write_witness(config, store, row)
+    write_witness_for(config, store, row)
 
 
-def _write_witness(config: Config, store: Store, row: CampaignRow) -> None:
+def write_witness_for(config: Config, store: Store, row: CampaignRow) -> None:
+    """Let the witness know that the ledger is this one."""
     write_witness(store.witness, Witness(config.name, row.ledger_id, row.generation, this_host()))
 
 
@@ -171,12 +176,27 @@ def _lost(store: Store) -> str:
     return f"{store.name} {what}, but its witness says that it was written here before"
 
 
-def _refuse(disagreement: str) -> None:
+def refuse(disagreement: str) -> None:
+    """Raise LedgerError for anything but ""."""
     if disagreement:
         raise LedgerError(disagreement, _ADOPT)
 
 
-def _campaign_row(connection: Connection, config: Config, store: Store) -> CampaignRow | None:
+def moved(row: CampaignRow) -> str:
+    """Where a ledger has gone, or comes from, in words; "" where it is at home."""
+    if row.moved_to:
+        return f"it was moved to {row.moved_to}"
+    return f"it has not wholly arrived from {row.arriving_from}: campaign ledger copy, again" if row.arriving_from else ""
+
+
+def _wrong(store: Store, row: CampaignRow, seen: Witness | None) -> str:
+    """What keeps a run from using it, in words; "" if nothing does."""
+    away = moved(row)
+    return f"{store.name} is not the campaign's ledger: {away}" if away else store.disagreement(row, seen)
+
+
+def campaign_row(connection: Connection, config: Config, store: Store) -> CampaignRow | None:
+    """The row of `campaigns` that is this one's. Raises LedgerError where it is another app's, or the file another's."""
     rows = connection.execute(select(campaigns)).all()
     for row in rows:
         if row.campaign == config.name:
@@ -212,7 +232,7 @@ def _read(config: Config, store: Store) -> Iterator[tuple[Connection | None, Cam
         return
     with store.connected("read", None) as there, _up_to_date(there, config, store) as connection:
         with connection.begin():
-            row = _campaign_row(connection, config, store)
+            row = campaign_row(connection, config, store)
         yield connection, row
 
 

@@ -60,6 +60,8 @@ campaigns = Table(
     Column("passed_users", Integer),  # the size of the roster on that night
     Column("passed_scope", String),  # and the scopes that it asked for
     Column("mask_key", String),  # of those whose personal data were removed; empty before the first
+    Column("moved_to", String),  # where the ledger is now; empty where it is here
+    Column("arriving_from", String),  # while it is being moved here
 )
 
 users = Table(
@@ -180,6 +182,11 @@ def _add_scopes(connection: Connection) -> None:
         add_column(connection, column)
 
 
+def _add_moves(connection: Connection) -> None:
+    add_column(connection, campaigns.c.moved_to)
+    add_column(connection, campaigns.c.arriving_from)
+
+
 # Each brings a ledger one version up; never changed once released. They run on every database that a ledger can lie in, and
 # also right after the first of them has made all tables as they are now: so columns come by `add_column`, tables by
 # `create(connection, checkfirst=True)`.
@@ -189,6 +196,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _add_masks,
     _add_leaving_and_adoptions,
     _add_scopes,
+    _add_moves,
 )
 
 
