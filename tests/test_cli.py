@@ -68,7 +68,10 @@ def test_every_command_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"init", "demo"}))
 def test_every_command_that_reads_a_configuration_takes_its_path(name: str) -> None:
-    assert "--config" in command(name, "-h").stdout
+    shown = command(name, "-h").stdout
+    within = re.findall(r"^│ (\w+) .*│$", shown.partition("Commands")[2], re.MULTILINE)  # where it is a group of commands
+
+    assert all("--config" in said for said in [command(name, one, "-h").stdout for one in within] or [shown])
 
 
 def test_without_a_command_the_help_is_shown() -> None:

@@ -1,5 +1,6 @@
 """The README says what the program does, and every command in it works."""
 
+import os
 import re
 import shlex
 import signal
@@ -15,8 +16,9 @@ import typer.main
 
 from campaign.cli import app
 from campaign.config import Mail
-from campaign.config.schema import Microsoft
-from campaign.errors import ExitCode
+from campaign.config.schema import Ledger, Microsoft
+from campaign.errors import ConfigError, ExitCode
+from campaign.files import read_private
 from campaign.mailer.providers import known
 from campaign.model import Grade, Reason, Status
 from campaign.report import Row
@@ -146,3 +148,45 @@ def test_nothing_is_left_to_be_said(words: str) -> None:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def test_the_line_that_a_pod_starts_with_makes_files_that_are_accepted(tmp_path: Path) -> None:
+    """Kubernetes mounts a secret as links to links: https://kubernetes.io/docs/concepts/configuration/secret/."""
+    line = re.search(r'"install (.*?) && exec', README)
+    assert line
+    for volume in ("secrets", "config"):
+        (tmp_path / volume / "..2026_11_30").mkdir(parents=True)
+        (tmp_path / volume / "..data").symlink_to("..2026_11_30")
+    (tmp_path / "work").mkdir()
+    for name, secret in (("secrets", "private.pem"), ("secrets", "db-password"), ("config", "campaign.toml")):
+        (tmp_path / name / "..2026_11_30" / secret).write_text("a secret", encoding="utf-8")
+        (tmp_path / name / secret).symlink_to(f"..data/{secret}")
+    with pytest.raises(ConfigError, match="is a symbolic link"):
+        read_private(tmp_path / "secrets" / "private.pem")
+    here = re.sub(r"/(secrets|config|work)", rf"{tmp_path}/\1", line[1])
+    subprocess.run(["sh", "-ec", f"install {here}"], check=True, timeout=60)
+
+    assert read_private(tmp_path / "work" / "private.pem") == b"a secret"
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["campaign.toml", "db-password", "private.pem"]
+
+
+def test_the_line_for_two_hosts_is_silent_only_where_the_other_one_works(tmp_path: Path) -> None:
+    line = next(line for line in README.splitlines() if "-eq 75" in line).partition("  ")[2]
+    program = tmp_path / "campaign"
+    program.write_text('#!/bin/sh\necho "said $CODE" >&2\nexit $CODE\n', encoding="utf-8")
+    program.chmod(0o755)
+    command = line.replace("~/.local/bin/campaign", str(program))
+
+    def said(code: int) -> str:
+        around = {"CODE": str(code), "PATH": os.environ["PATH"]}
+        return subprocess.run(["sh", "-c", command], env=around, capture_output=True, text=True, timeout=60, check=False).stdout
+
+    assert [said(code) for code in (75, 3, 6)] == ["", "said 3\n", "said 6\n"]
+
+
+def test_the_settings_that_it_shows_for_a_database_are_valid(tmp_path: Path) -> None:
+    shown = next(block for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "[ledger.password]" in block)
+    ledger = Ledger.model_validate(tomllib.loads(shown)["ledger"], context={"folder": tmp_path})
+
+    assert str(ledger.server) == "postgresql://campaign@db.example.com:5432/campaign"
+    assert ledger.ca_file == tmp_path / "db-ca.pem"

@@ -17,14 +17,16 @@ app.add_typer(ledger, name="ledger", rich_help_panel=Group.UPKEEP)
     epilog=examples("campaign ledger copy sqlite:///ledger.sqlite3 postgresql+psycopg://campaign@db.example.com/campaign")
 )
 def copy(
-    source: Annotated[str, typer.Argument(metavar="FROM", help="The ledger that is used now, as [ledger] url is written.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", help="The ledger that is used now, written as the url of a ledger is.")
+    ],
     target: Annotated[str, typer.Argument(metavar="TO", help="An empty place for it.")],
     config: ConfigFile = DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Move the campaign's ledger from one place to another and compare every row. The old one can be used no more.
 
-    What signs in to a database is read from [ledger.password] and [ledger] ca_file. Cut short, it goes on where it stood.
+    What signs in to a database is what the configuration names. Cut short, it goes on where it stood.
     """
     from campaign import moving
 
