@@ -1,20 +1,23 @@
 """What a night is given: everything that can be read and checked before the network is touched."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from campaign import roster, sasl
 from campaign.config import Config
 from campaign.docusign import Signer, consent_url, load_key
-from campaign.errors import RosterError
+from campaign.errors import RosterError, TemplateError
 from campaign.mailer import Mailer, Route
 from campaign.message import Composer, new_message_id
 from campaign.model import ESCALATION, Delivery, Roster, Slot, User
 from campaign.stopping import Stop
+
+_SAMPLE = 4  # users; a template that fails for each of them is broken
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 Waiting = Callable[[str, str], None]  # stage, what it waits for in words; nothing when it goes on
@@ -82,8 +85,29 @@ def doubts(config: Config, of: Composer, users: Sequence[User], now: datetime) -
     steps = [1, *list(reminders)[:2], *([ESCALATION] if config.policy.escalate_after else [])]
     readers = {user.locale: user for user in reversed(users)}
     found = {(of.language(user, step), step): user for user in readers.values() for step in steps}
-    told = [of.doubts(user, step, first_sent=now, messages=max(step - 1, 1)) for (_, step), user in found.items()]
+    told = [for_somebody(of, step, now, [user, *reading_as(user, users)]) for (_, step), user in found.items()]
     return list(dict.fromkeys(doubt for doubts in told for doubt in doubts))
+
+
+def for_somebody(of: Composer, step: int, now: datetime, users: Iterable[User]) -> list[str]:
+    """What looks like spam in the mail to the first of these users for whom it can be written: one row may spoil it.
+
+    Raises the first one's TemplateError where it can be written for none of them.
+    """
+    failures: list[TemplateError] = []
+    for user in users:
+        try:
+            return of.doubts(user, step, first_sent=now, messages=max(step - 1, 1))
+        except TemplateError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return []
+
+
+def reading_as(user: User, others: Iterable[User]) -> list[User]:
+    """A few other users, each as if written to in this one's language."""
+    return [other._replace(locale=user.locale) for other in islice(others, _SAMPLE) if other.user_id != user.user_id]
 
 
 def read_roster(config: Config, file: Path | None = None) -> Roster:

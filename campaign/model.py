@@ -211,6 +211,8 @@ class Decision:
     step: int = 0  # of the message if there is an action: its number from 1, or ESCALATION
     next_action: str = ""  # "invite", "remind" or nothing more
     next_due: datetime | None = None
+    comes_last: bool = False  # the relay refused this user's last message: the others go first
+    detail: str = ""  # what is wrong with the row, where that is the reason
 
     @property
     def recipient(self) -> str:

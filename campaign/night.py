@@ -13,7 +13,7 @@ from campaign.errors import CampaignError, ExitCode, GuardTripped
 from campaign.given import Given, Means
 from campaign.ledger import RunLock
 from campaign.message import freeze
-from campaign.model import Action, Decision, Delivery, Finding, Reason, Slot, Standing, Status, Trip, User, stamp
+from campaign.model import Action, Decision, Delivery, Finding, Reason, Reject, Slot, Standing, Status, Trip, User, stamp
 from campaign.report import State, state
 
 # The worst first. A bad template outranks a mere stop: the night cannot go on by itself.
@@ -54,6 +54,7 @@ class Night:
     planned: int = 0  # messages that the plan held before any guard
     trips: list[Trip] = field(default_factory=list)
     escalations: list[Decision] = field(default_factory=list)  # the messages to managers
+    unwritable: list[Reject] = field(default_factory=list)  # rows for which a message of tonight cannot be written
     deliveries: list[Delivery] = field(default_factory=list)
     problems: list[CampaignError] = field(default_factory=list)  # what kept the night from its end
     attention: list[str] = field(default_factory=list)  # what is new and needs a person
@@ -105,6 +106,11 @@ class Night:
     def messages(self) -> list[Decision]:
         """Tonight's messages in the order in which they are sent: users first, then managers."""
         return [*plan.in_sending_order(self.decisions), *(d for d in self.escalations if d.action)]
+
+    @property
+    def rejects(self) -> list[Reject]:
+        """The rows that cannot be used, also those that only no message can be written for."""
+        return [*self.given.roster.rejects, *self.unwritable]
 
     @property
     def withheld(self) -> bool:

@@ -22,6 +22,7 @@ from campaign.ledger import Ledger, Memory, News, Scratch, hold, open_ledger, re
 from campaign.model import Action, Decision, Reason, Reject, Trip
 from campaign.night import Night, new_run_id
 from campaign.probing import of_roster, probe
+from campaign.rehearsing import rehearse
 from campaign.words import EVENTS
 
 
@@ -78,11 +79,11 @@ def _begin(night: Night, ledger: Ledger) -> None:
 def _decide(night: Night, memory: Memory, approved: int | None) -> None:
     """Make the whole plan, then let the guards look at it; without their leave it mails nobody."""
     users = night.given.roster.users
-    terms = _terms(night, memory)
-    night.decisions = plan.decide(users, night.standings, terms)
-    night.escalations = plan.escalate(night.decisions, night.standings, terms)
+    try:
+        rehearse(night, _terms(night, memory))
+    except TemplateError as error:
+        night.problems.append(error)
     night.planned = len(night.messages)
-    _render_all(night)
     if not night.problems:
         asked = {user.user_id: night.standings[user.user_id] for user in users if not user.closed}
         passed = memory.last_passed()
@@ -106,16 +107,8 @@ def _terms(night: Night, memory: Memory) -> plan.Terms:
         day=plan.room(sent, per_day, now, timedelta(seconds=night.means.waits.room)) if per_day else config.policy.max_per_run,
         domains=frozenset(domain.lower() for domain in config.mail.allowed_domains),
         mailed=memory.last_mailed(),
+        refused=memory.refused(),
     )
-
-
-def _render_all(night: Night) -> None:
-    """Render every planned message before the first is sent: a template that fails for one user stops them all."""
-    try:
-        for decision in night.messages:
-            night.check(decision)
-    except TemplateError as error:
-        night.problems.append(error)
 
 
 def _without_mail(decisions: list[Decision], reason: Reason) -> list[Decision]:
@@ -161,7 +154,7 @@ def _end(night: Night, ledger: Ledger) -> None:
     """Remember the decisions, write the report, and close the run."""
     ledger.note_decisions(night.decisions, night.standings)
     night.standings = of_roster(night, ledger.standings())
-    rejects = {_fingerprint(reject): reject for reject in night.given.roster.rejects}
+    rejects = {_fingerprint(reject): reject for reject in night.rejects}
     new = ledger.new_rejects(rejects)
     at = night.config.roster.file
     night.attention = [f"{at}:{r.line}: {r.reason}" for mark, r in rejects.items() if mark in new]

@@ -1,6 +1,6 @@
 """Who is mailed tonight, and why not the others (pure)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import cache, partial
@@ -29,6 +29,8 @@ class Terms:
     domains: frozenset[str]  # of recipients; empty = all
     mailed: Mapping[str, tuple[datetime, str]]  # address (as compared): when it was last mailed, on behalf of which user
     scope: str = ""  # that is asked for; "" = whatever was before
+    refused: Collection[str] = frozenset()  # user ids whose last message the relay refused, for reasons of ours as it seemed
+    unwritable: Collection[tuple[str, int]] = frozenset()  # (user id, step) of messages that cannot be written
 
 
 def room(sent: Sequence[datetime], per_day: int, now: datetime, linger: timedelta) -> int:
@@ -85,14 +87,17 @@ def decide(users: Sequence[User], standings: Mapping[str, Standing], terms: Term
 
 
 def in_sending_order(decisions: Iterable[Decision]) -> list[Decision]:
-    """Tonight's messages: lower waves first, then whoever has waited longest."""
-    return sorted((d for d in decisions if d.action), key=lambda d: (d.user.wave, d.next_due, d.user.line))
+    """Tonight's messages: lower waves first, then whoever has waited longest.
+
+    Whose last message the relay refused comes after all others: if it refuses this one alone, it holds up nobody.
+    """
+    return sorted((d for d in decisions if d.action), key=lambda d: (d.comes_last, d.user.wave, d.next_due, d.user.line))
 
 
 def _judge(user: User, standing: Standing, terms: Terms) -> Decision:
     """What this user's own standing says; a message only if nothing speaks against it."""
     what, due = upcoming(standing, terms.policy)
-    decision = Decision(user, Reason.WAITING, next_action=what, next_due=due)
+    decision = Decision(user, Reason.WAITING, next_action=what, next_due=due, comes_last=user.user_id in terms.refused)
     if reason := _obstacle(user, standing, terms):
         return replace(decision, reason=reason)
     if not what:
@@ -100,8 +105,10 @@ def _judge(user: User, standing: Standing, terms: Terms) -> Decision:
     if due is None or terms.now < due - (timedelta(0) if standing.attempts else EARLY):
         waits_for = Reason.UNRESOLVED if standing.last_outcome == Outcome.UNKNOWN else Reason.WAITING
         return replace(decision, reason=waits_for)
-    action = Action.REMINDED if standing.used else Action.INVITED
-    return replace(decision, reason=Reason.SENT, action=action, step=standing.used + 1)
+    action, step = Action.REMINDED if standing.used else Action.INVITED, standing.used + 1
+    if (user.user_id, step) in terms.unwritable:
+        return replace(decision, reason=Reason.INVALID_ROW)
+    return replace(decision, reason=Reason.SENT, action=action, step=step)
 
 
 def _obstacle(user: User, standing: Standing, terms: Terms) -> Reason | None:
@@ -190,6 +197,7 @@ def escalate(decisions: Sequence[Decision], standings: Mapping[str, Standing], t
         for decision in decisions
         if _is_left_unanswered(decision.user, standings[decision.user.user_id], terms)
         and address_key(decision.user.manager_email) not in barred
+        and (decision.user.user_id, ESCALATION) not in terms.unwritable
     ]
     chosen = _wave(_one_an_address([*in_sending_order(decisions), *wanted], terms), terms)
     return [decision for decision in chosen if decision.action is Action.ESCALATED]

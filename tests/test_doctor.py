@@ -598,7 +598,7 @@ def test_a_night_that_is_under_way_would_end_another_at_once(world: World) -> No
 
 
 @pytest.mark.parametrize(("template", "policy"), [("invite", {}), ("reminder", {}), ("escalation", {"escalate_after": 1})])
-def test_a_template_that_fails_for_one_row_is_bad_and_the_row_is_named(
+def test_a_row_for_which_no_message_can_be_written_is_named_and_would_be_left_out(
     world: World, template: str, policy: dict[str, Any]
 ) -> None:
     people = [{"user_id": user_id(n), "email": email(n), "manager_email": "boss@example.com", "share": n - 2} for n in (1, 2, 3)]
@@ -609,8 +609,22 @@ def test_a_template_that_fails_for_one_row_is_bad_and_the_row_is_named(
     checks = looked(world)
 
     assert set(not_good(checks)) == {"templates"}
+    assert not_good(checks)["templates"].grade is Grade.DOUBT
     assert f"{template}/subject.txt:1: " in not_good(checks)["templates"].found
     assert f"for {email(2)}, line 3 of the roster" in not_good(checks)["templates"].found
+    assert doctor.exit_code(checks) is ExitCode.DONE
+
+
+@pytest.mark.parametrize(("people", "bad"), [(1, 1), (3, 3), (9, 4)])
+def test_a_template_that_fails_for_everybody_or_for_many_is_bad(world: World, people: int, bad: int) -> None:
+    world.roster({"user_id": user_id(n), "email": email(n), "share": int(n > bad)} for n in range(1, people + 1))
+    (world.folder / "words" / "invite").mkdir(parents=True)
+    (world.folder / "words" / "invite" / "subject.txt").write_text("A {{ 10 // (row['share'] | int) }}th")
+    world.keys |= {"templates": {"directory": "words"}}
+    checks = looked(world)
+
+    assert set(not_good(checks)) == {"templates"}
+    assert not_good(checks)["templates"].grade is Grade.BAD
     assert doctor.exit_code(checks) is ExitCode.USAGE
 
 

@@ -16,6 +16,7 @@ FLOORS = [
     ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl", "bounces"],
     ["given"],
     ["night"],
+    ["rehearsing"],
     ["probing", "handover"],
     ["advice"],
     ["reporting"],

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign.pace import Pace
@@ -217,6 +217,7 @@ LIMITS = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 30)), min_size=1, 
 
 
 @given(LIMITS, STEPS)
+@settings(deadline=None)
 def test_no_window_ever_holds_more_than_its_limit_and_no_pause_any(
     limits: list[tuple[int, int]], steps: list[tuple[str, int]]
 ) -> None:
@@ -234,6 +235,7 @@ def test_no_window_ever_holds_more_than_its_limit_and_no_pause_any(
 
 
 @given(LIMITS, st.integers(1, 40))
+@settings(deadline=None)
 def test_everybody_gets_a_turn_as_soon_as_the_limits_allow(limits: list[tuple[int, int]], callers: int) -> None:
     crowd = Crowd(limits)
     crowd.come(callers)

@@ -317,3 +317,27 @@ def test_who_alone_is_refused_is_named_with_the_way_to_go_on(world: World) -> No
 
     assert "person2@domain2.example" in str(night.problems[0])
     assert "campaign suppress person2@domain2.example --reason TEXT" in night.problems[0].advice
+
+
+@pytest.mark.promise(13)
+@pytest.mark.parametrize("reply", ["554 5.7.1 policy", "552 5.2.2 mailbox is full", "550 no such user"])
+def test_who_alone_is_refused_holds_up_nobody_for_longer_than_a_night(world: World, reply: str) -> None:
+    world.relay.at("RCPT", reply, recipient=email_of(2))
+    nights = [world.night(approve=3)]
+    before = world.mailed()
+    for _ in range(2):
+        world.days_pass(0.5)
+        nights.append(world.night())
+    rows = world.report()
+    world.relay.heal()
+    world.days_pass(0.5)
+    nights.append(world.night())
+
+    assert [night.exit_code for night in nights] == [ExitCode.REFUSED] * 3 + [ExitCode.DONE]
+    assert before == [email_of(1)]
+    assert world.mailed() == [email_of(1), email_of(3), email_of(2)]
+    assert (rows[THE_ONE]["reason"], rows[THE_ONE]["messages"]) == ("relay_refused", "0")
+
+
+def email_of(number: int) -> str:
+    return f"person{number}@domain{number}.example"

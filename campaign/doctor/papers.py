@@ -14,10 +14,13 @@ from campaign.config.values import is_loopback
 from campaign.doctor.steps import attempt, not_checked, reading
 from campaign.docusign import Signer, load_key
 from campaign.docusign.scopes import KNOWN
-from campaign.errors import Interrupted, RosterError
+from campaign.errors import Interrupted, RosterError, TemplateError
 from campaign.given import Means, composer, doubts, read_roster
+from campaign.message import Composer
 from campaign.model import ESCALATION, Check, Grade, Reject, Roster, User, printable, zone_called
+from campaign.rehearsing import too_many
 
+_LEFT_OUT = "correct these rows, or the template; a night goes on without them"
 _LOOKS_LIKE_SPAM = "write this plainly: filters count it against a mail, and people were taught to distrust it"
 _MOST_SHOWN = 4  # rejected rows
 _RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid)$")  # RFC 2606
@@ -131,17 +134,34 @@ def _some(rejects: Sequence[Reject]) -> str:
 
 
 def _templates(config: Config, means: Means, users: Sequence[User]) -> Check:
-    """Compose and audit, and throw away."""
-    of, count = composer(config), 0
+    """Compose and audit, and throw away. As in a night, a template is bad that fails for many, or for everybody."""
+    of, count, failures = composer(config), sum(1 for _ in _messages(config, users)), list[TemplateError]()
+    for error in _composed(config, of, means, users):
+        failures += [error] if error else []
+        if error and too_many(len(failures), count):
+            raise error
+    found = f"{count - len(failures)} messages to {len(users)} users could be composed with {_words(config)}"
+    told = [found, *map(str, failures[:_MOST_SHOWN]), *(spam := doubts(config, of, users, means.clock()))]
+    advice = [*([_LEFT_OUT] if failures else []), *([_LOOKS_LIKE_SPAM] if spam else [])]
+    return Check("templates", Grade.DOUBT if advice else Grade.GOOD, "; ".join(told), "; ".join(advice))
+
+
+def _words(config: Config) -> str:
+    return str(config.templates.directory or "those that ship")
+
+
+def _composed(config: Config, of: Composer, means: Means, users: Sequence[User]) -> Iterator[TemplateError | None]:
+    """What is wrong with each message, if anything."""
     for user, step in _messages(config, users):
         if means.stop.is_set():
             raise Interrupted(means.stop.exit_code)
         messages = config.policy.escalate_after if step == ESCALATION else step - 1
-        of.check(user, step, first_sent=means.clock(), messages=messages)
-        count += 1
-    found = f"{count} messages to {len(users)} users could be composed with {config.templates.directory or 'those that ship'}"
-    told = [found, *doubts(config, of, users, means.clock())]
-    return Check("templates", Grade.DOUBT if told[1:] else Grade.GOOD, "; ".join(told), _LOOKS_LIKE_SPAM if told[1:] else "")
+        try:
+            of.check(user, step, first_sent=means.clock(), messages=messages)
+        except TemplateError as error:
+            yield error
+        else:
+            yield None
 
 
 def _messages(config: Config, users: Sequence[User]) -> Iterator[tuple[User, int]]:

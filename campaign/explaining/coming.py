@@ -51,6 +51,8 @@ def _barred(facts: Facts) -> str:
         return f"No message until somebody lifts the order not to contact this user: {lift}"
     if standing.undeliverable and standing.undeliverable == address_key(standing.email):
         return f"No message until the roster shows another address. If this one does take mail: {lift}"
+    if standing.reason == Reason.INVALID_ROW:
+        return f"No message before the row in the roster can be used: {standing.detail}."
     if standing.reason == Reason.DOMAIN_NOT_ALLOWED:
         return "No message while [mail] allowed_domains leaves out the domain of this address."
     return ""

@@ -176,15 +176,17 @@ class Ledger:
             told = ((after.user_id, change(before, after), after.detail) for before, after in learnt)
             self._tell(connection, (event for event in told if event[1]), now)
 
-    def note_decisions(self, decisions: Iterable[Decision], known: Mapping[str, Standing]) -> None:
+    def note_decisions(self, decisions: Collection[Decision], known: Mapping[str, Standing]) -> None:
         """Remember what this run did for everybody and why, for the report; only what changed is written."""
         changed = [
             {"key": d.user.user_id, "to_action": d.action, "to_reason": d.reason}
             for d in decisions
             if (known[d.user.user_id].action, known[d.user.user_id].reason) != (d.action, d.reason)
         ]
+        wrong = [{"key": d.user.user_id, "to_detail": d.detail} for d in decisions if d.detail]
         with self._transaction() as connection:
             _many(connection, self._update("action", "reason"), changed)
+            _many(connection, self._update("detail"), wrong)
 
     def new_rejects(self, fingerprints: Iterable[str]) -> set[str]:
         """Which of the roster's rejected rows the last run that was finished did not have."""
@@ -315,6 +317,14 @@ class Ledger:
             recent = (self._mine(slots), slots.c.outcome.in_(MAY_HAVE_ARRIVED), slots.c.tried_at > instant)
             return list(connection.execute(select(slots.c.tried_at).where(*recent).order_by(slots.c.tried_at)).scalars())
 
+    def refused(self) -> set[str]:
+        """The ids of users whose last message the relay refused for reasons of ours, as far as the history tells."""
+        tells_of_a_message = (self._mine(events), events.c.what.in_((*Outcome, _REFUSED)))
+        last = select(func.max(events.c.id)).where(*tells_of_a_message).group_by(events.c.user_id)
+        with self._transaction() as connection:
+            these = connection.scalars(select(events.c.user_id).where(events.c.what == _REFUSED, events.c.id.in_(last)))
+            return {self._own(user_id) for user_id in these}
+
     def slot(self, user_id: str, step: int) -> Slot | None:
         """The slot as it was opened on another night, whose message may be tried again; None if it is free."""
         with self._transaction() as connection:
@@ -352,7 +362,7 @@ class Ledger:
                 connection.execute(slots.update().where(*this).values(outcome=Outcome.DEFERRED, reply=reply))
             else:
                 connection.execute(slots.delete().where(*this))
-            self._tell(connection, [(slot.user_id, "relay refused", f"{named(slot)}: {reply}")], now)
+            self._tell(connection, [(slot.user_id, _REFUSED, f"{named(slot)}: {reply}")], now)
 
     # --- what comes back
 
@@ -502,6 +512,7 @@ def last_night(connection: Connection, campaign: str) -> Run | None:
     return Run(*row) if row else None
 
 
+_REFUSED = "relay refused"  # an event
 _TELL_US = "this should not happen: nothing was sent; please report it"
 _CONSENT = ("granted_at", "verified_at", "granted_scope", "lacking_since", "revoked_at")
 _LEARNT = ("status", "found", "detail", "last_probed", *_CONSENT)

@@ -61,9 +61,9 @@ def _headline(done: Night, messages: str) -> Line:
 
 
 def _reasons(done: Night) -> Table:
-    counts = Counter(decision.reason for decision in done.decisions).most_common()
-    rejects = len(done.given.roster.rejects)
-    rows = [*counts, *([(Reason.INVALID_ROW, rejects)] if rejects else [])]
+    counts = Counter(decision.reason for decision in done.decisions)
+    unusable = counts.pop(Reason.INVALID_ROW, 0) + len(done.given.roster.rejects)
+    rows = [*counts.most_common(), *([(Reason.INVALID_ROW, unusable)] if unusable else [])]
     texts = {**REASONS, Reason.INVALID_ROW: "are rows of the roster that cannot be used"}
     return Table(
         ("users", "reason", "which"),
@@ -125,7 +125,7 @@ def _outgrown(done: Night) -> list[Line]:
 
 
 def _unusable(done: Night) -> list[Table]:
-    rejects = done.given.roster.rejects
+    rejects = done.rejects
     rows = [(f"line {reject.line}:", reject.reason) for reject in rejects[:_NAMES]]
     more = f"and {len(rejects) - _NAMES} more: see the report" if len(rejects) > _NAMES else ""
     heading = f"rows of {done.config.roster.file.name} that cannot be used"
