@@ -41,6 +41,7 @@ class Waits:
     connect: tuple[float, ...] = (1, 5)  # before the relay is called again
     slower: tuple[float, ...] = (60, 180, 360)  # when the relay wants us to slow down
     room: float = 1800  # at most, for one of yesterday's messages to leave room in per_day
+    burst: float = 30  # for Docusign's limit on bursts to be over: developers.docusign.com/platform/resource-limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from campaign.tls import verifying_context
 
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its warnings hold what a server sent, as it came
 
-_MOST_BYTES = 64 * 1024  # of one answer, headers included
+_MOST_BYTES = 64 * 1024  # of one answer, headers included, where nothing else is said
 _PIECE = 8 * 1024
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "campaign"}
 
@@ -62,12 +62,14 @@ class Reply:
 class Client:
     """Sends requests over at most `connections` connections, which are kept open; certificates are verified.
 
-    Each exchange ends within `seconds` and brings at most 64 KiB. Its authorities are those of `ca_file`, if one is given.
-    Raises ConfigError, which names the key of `section`, for a file that cannot be used.
+    Each exchange ends within `seconds` and brings at most `most` bytes, headers included. Its authorities are those of
+    `ca_file`, if one is given. Raises ConfigError, which names the key of `section`, for a file that cannot be used.
     """
 
-    def __init__(self, section: str, ca_file: Path | None, seconds: float, connections: int = 1) -> None:
-        self._adapter = _Adapter(verifying_context(section, ca_file, DEFAULT_CA_BUNDLE_PATH), connections)
+    def __init__(
+        self, section: str, ca_file: Path | None, seconds: float, connections: int = 1, *, most: int = _MOST_BYTES
+    ) -> None:
+        self._adapter = _Adapter(verifying_context(section, ca_file, DEFAULT_CA_BUNDLE_PATH), connections, most)
         self._timeout: Any = urllib3.Timeout(total=seconds)  # handed through by requests, whose own have no total
 
     def send(self, request: PreparedRequest) -> Reply:
@@ -118,10 +120,12 @@ def _no_constant(name: str) -> None:
 class _Connection(urllib3.connection.HTTPConnection):
     """A connection whose steps are bounded: first TCP and TLS together, then each request with its answer."""
 
+    most = _MOST_BYTES
+
     def connect(self) -> None:
         super().connect()
         # urllib3 calls settimeout again before each answer, which begins a new step.
-        self.sock: Any = BoundedSocket(self.sock, self._seconds, _MOST_BYTES)
+        self.sock: Any = BoundedSocket(self.sock, self._seconds, self.most)
 
     def _new_conn(self) -> socket.socket:
         """Look the name up and connect within the time of the step; TLS gets what is left."""
@@ -154,17 +158,24 @@ class _Adapter(HTTPAdapter):
     Used without a Session on purpose: redirects, cookies, .netrc and proxies are the Session's, so here there are none.
     """
 
-    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+    def __init__(self, context: ssl.SSLContext, connections: int, most: int) -> None:
         self._context = context
+        self._pools = {"http": _sized(_Pool, most), "https": _sized(_TLSPool, most)}
         super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:  # noqa: ANN401  # the signature is requests'
         """Use the bounded connections."""
         self.poolmanager = urllib3.PoolManager(connections, maxsize=maxsize, block=block, ssl_context=self._context)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:  # noqa: ANN401  # the signature is requests'
         """Do nothing: the context verifies, and requests would read the CA file again for every connection."""
+
+
+def _sized(pool: type[urllib3.HTTPConnectionPool], most: int) -> type[urllib3.HTTPConnectionPool]:
+    """The same pool, of connections whose answers bring at most so many bytes."""
+    connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"most": most})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
 def _failure(error: BaseException) -> NoAnswer:

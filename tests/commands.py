@@ -7,14 +7,27 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
-from campaign.cli import main
+import typer.main
+
+from campaign.cli import app, main
 
 ROOT = Path(__file__).parent.parent
+
+
+def _leaves(group: Any, *names: str) -> Iterator[tuple[str, Any]]:
+    """The commands of a group, and of the groups within, by their full names."""
+    for name, one in group.commands.items():
+        yield from _leaves(one, *names, name) if hasattr(one, "commands") else [(" ".join((*names, name)), one)]
+
+
+COMMANDS: dict[str, Any] = dict(_leaves(typer.main.get_command(app)))
 
 
 @dataclass(frozen=True, slots=True)

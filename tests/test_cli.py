@@ -11,17 +11,13 @@ from subprocess import run
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import typer.main
 
-from campaign.cli import app
 from campaign.model import Reason, Status
 from campaign.sandbox import Sandbox
 from campaign.sandbox.serving import consent_canaries, people_of, write_key
 from tests import world as worlds
-from tests.commands import ROOT, Result, command, process
+from tests.commands import COMMANDS, ROOT, Result, command, process
 from tests.world import CANARY, CLIENT_ID, World, user_id
-
-COMMANDS = list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -58,7 +54,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str) -> None:
-    long, short = command(name, "--help"), command(name, "-h")
+    long, short = command(*name.split(), "--help"), command(*name.split(), "-h")
 
     assert (long.exit_code, long.stderr) == (0, "")
     assert long == short
@@ -68,17 +64,14 @@ def test_every_command_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"init", "demo"}))
 def test_every_command_that_reads_a_configuration_takes_its_path(name: str) -> None:
-    shown = command(name, "-h").stdout
-    within = re.findall(r"^│ (\w+) .*│$", shown.partition("Commands")[2], re.MULTILINE)  # where it is a group of commands
-
-    assert all("--config" in said for said in [command(name, one, "-h").stdout for one in within] or [shown])
+    assert "--config" in command(*name.split(), "-h").stdout
 
 
 def test_without_a_command_the_help_is_shown() -> None:
     bare = command()
 
     assert bare.exit_code == 2
-    assert all(name in bare.stdout + bare.stderr for name in COMMANDS)
+    assert all(name.partition(" ")[0] in bare.stdout + bare.stderr for name in COMMANDS)
     assert command("--help").exit_code == 0
 
 

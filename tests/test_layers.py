@@ -23,7 +23,7 @@ FLOORS = [
     ["nightly", "layout", "showing", "monitoring"],
     ["explaining"],
     ["previewing", "orders", "moving", "returning", "forgetting"],
-    ["doctor", "diagnosing"],
+    ["doctor", "diagnosing", "pulling"],
     ["sandbox"],
     ["cli"],
     ["__main__"],

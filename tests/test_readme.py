@@ -12,9 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from campaign.cli import app
 from campaign.config import Mail
 from campaign.config.schema import Ledger, Microsoft
 from campaign.errors import ConfigError, ExitCode
@@ -23,12 +21,12 @@ from campaign.mailer.providers import known
 from campaign.model import Grade, Reason, Status
 from campaign.report import Row
 from campaign.sasl import tokens
+from tests.commands import COMMANDS
 from tests.world import CLIENT_ID
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 def campaign(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -56,7 +54,7 @@ def test_every_command_and_every_option_stands_in_it() -> None:
 def test_every_command_that_it_shows_exists() -> None:
     shown = set(re.findall(r"campaign ([a-z]+)(?: |`|$)", "\n".join(BLOCKS)))
 
-    assert shown <= set(COMMANDS)
+    assert shown <= {name.partition(" ")[0] for name in COMMANDS}
 
 
 def test_exit_codes_statuses_reasons_and_columns_stand_in_it() -> None:

@@ -108,6 +108,7 @@ class World:
             self.accounts.add_application(Application(CLIENT_ID, "Test", (private_key().public_key(),), redirect_uris))
             self.accounts.add_person(Person(CANARY, "canary@example.com", "Canary"))
             self.consent(CANARY)
+            self.accounts.directory.administrators.add(CANARY)
             self._running = stack.pop_all()
         key_file = self.folder / "private.pem"
         key_file.write_bytes(pem())

@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from campaign import crash, outlets
-from campaign.cli import consents, ledgers, nights, trying, upkeep, users
+from campaign.cli import consents, ledgers, nights, roster, trying, upkeep, users
 from campaign.cli.app import Group, app
 from campaign.cli.outside import on_signals
 from campaign.cli.saying import complain, say
 from campaign.errors import CampaignError, ExitCode, Interrupted
 
-__all__ = ["app", "consents", "ledgers", "main", "nights", "trying", "upkeep", "users"]
+__all__ = ["app", "consents", "ledgers", "main", "nights", "roster", "trying", "upkeep", "users"]
 
 app.registered_commands.sort(key=lambda command: [*map(str, Group)].index(command.rich_help_panel or ""))
 

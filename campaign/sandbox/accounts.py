@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlencode
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -19,6 +19,7 @@ from werkzeug.utils import redirect
 
 from campaign.model import address_key
 from campaign.sandbox import administration
+from campaign.sandbox.directory import Directory
 from campaign.sandbox.grant import (
     DROPPED,
     HOSTS,
@@ -69,6 +70,7 @@ class AccountServer:
         self._consents_lock = threading.Lock()
         self._organizations = Organizations()
         self._grants = Grants(audience, clock, self._people, self._applications, self.consented, secrets.token_bytes(32))
+        self.directory = Directory(self._people, self._organizations, self._grants, self.faults)
         self._leaving = threading.Event()
         self._routes = self._mapped()
 
@@ -76,6 +78,8 @@ class AccountServer:
         rules = [
             Rule("/oauth/token", endpoint=self._token, methods=["POST"]),
             Rule("/oauth/userinfo", endpoint=self._userinfo, methods=["GET"]),
+            Rule("/restapi/v2.1/accounts/<account_id>/users", endpoint=self._users_of_account, methods=["GET"]),
+            Rule("/Management/v2/organizations/<organization_id>/users", endpoint=self._users_of_organization, methods=["GET"]),
             Rule("/oauth/auth", endpoint=self._authorize, methods=["GET", "POST"]),
             Rule("/login", endpoint=self._log_in, methods=["POST"]),
             Rule("/me/appconsent", endpoint=self._connected_apps, methods=["GET", "POST"]),
@@ -148,7 +152,13 @@ class AccountServer:
         person = self._grants.bearer_of(request.authorization.token if request.authorization else None)
         if person is None:
             return _response(json_answer(401, error="internal_server_error", reference_id=str(uuid.uuid4())))
-        return _response(json_answer(200, **_about(person, self.url)))
+        return _response(json_answer(200, **self.directory.about(person, self.url)))
+
+    def _users_of_account(self, request: Request, account_id: str) -> Response:
+        return _response(self.directory.of_account(request, account_id))
+
+    def _users_of_organization(self, request: Request, organization_id: str) -> Response:
+        return _response(self.directory.of_organization(request, organization_id))
 
     # The pages
 
@@ -234,8 +244,8 @@ class AccountServer:
         request = Request(environ)
         try:
             request.get_data()  # all of it: the next request of this connection begins behind it
-            view, _ = self._routes.bind_to_environ(environ).match()
-            response = view(request)
+            view, parts = self._routes.bind_to_environ(environ).match()
+            response = view(request, **parts)
         except HTTPException as error:
             response = error.response or text(error.name, error.description or "", status=error.code or 500)
         response.headers.setdefault("Date", http_date(self._clock()))
@@ -249,19 +259,6 @@ def _login_page(onward: str, people: list[Person], problem: str = "") -> Respons
 
 def _pair(user_id: str, client_id: str) -> tuple[str, str]:
     return user_id.lower(), client_id.lower()
-
-
-def _about(person: Person, base_uri: str) -> dict[str, Any]:
-    """Return what /oauth/userinfo tells; everybody is in the one account of the sandbox."""
-    given, _, family = person.name.partition(" ")
-    account = {
-        "account_id": str(uuid.uuid5(uuid.NAMESPACE_URL, "account")),
-        "is_default": True,
-        "account_name": "Sandbox",
-        "base_uri": base_uri,
-    }
-    names = {"name": person.name, "given_name": given, "family_name": family}
-    return {"sub": person.user_id, **names, "created": "2015-08-13T22:03:03.45", "email": person.email, "accounts": [account]}
 
 
 def _response(answer: CannedAnswer) -> Response:

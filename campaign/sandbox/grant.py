@@ -36,6 +36,7 @@ class Person:
     email: str
     name: str = ""
     active: bool = True
+    accounts: tuple[str, ...] = ("Sandbox",)  # by name; the first is the default
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Faults:
     coming: deque[CannedAnswer] = field(default_factory=deque)  # the next requests, one each
     answers: dict[str, CannedAnswer] = field(default_factory=dict)  # by user id, lower case
     answer_all: CannedAnswer | None = None
+    lists: dict[int, CannedAnswer] = field(default_factory=dict)  # by the number, from 1, of the request for a list of users
 
     def take(self, user_id: str) -> CannedAnswer | None:
         """Return what to answer instead of the truth, or None."""
@@ -126,8 +128,9 @@ class Grants:
             if claims.get("sub", "") == "":
                 return self._bearer("", "Application", APPLICATION_TOKEN_SECONDS)
             person = self._known(claims["sub"])
-            self._check_consent(person, application, str(claims.get("scope", "")))
-            return self._bearer(person.user_id, "Bearer", TOKEN_SECONDS)
+            scope = str(claims.get("scope", ""))
+            self._check_consent(person, application, scope)
+            return self._bearer(person.user_id, "Bearer", TOKEN_SECONDS, scope)
         except _Refused as refused:
             return refused.answer
 
@@ -160,20 +163,21 @@ class Grants:
         if not {*scope.split(), "impersonation"} <= self.consented(person.user_id, application.client_id):
             raise _Refused("consent_required")
 
-    def _bearer(self, user_id: str, kind: str, seconds: int) -> CannedAnswer:
-        return json_answer(200, access_token=self.minted(user_id, seconds), token_type=kind, expires_in=seconds)
+    def _bearer(self, user_id: str, kind: str, seconds: int, scope: str = "") -> CannedAnswer:
+        return json_answer(200, access_token=self.minted(user_id, seconds, scope), token_type=kind, expires_in=seconds)
 
-    def minted(self, user_id: str, seconds: int) -> str:
-        """Return an access token for this user that is good for so many seconds."""
-        return jwt.encode({"sub": user_id, "exp": int(self.clock()) + seconds}, self.secret, "HS256")
+    def minted(self, user_id: str, seconds: int, scope: str = "") -> str:
+        """Return an access token for this user that is good for so many seconds, and for what these scopes open."""
+        return jwt.encode({"sub": user_id, "exp": int(self.clock()) + seconds, "scope": scope}, self.secret, "HS256")
 
-    def bearer_of(self, token: str | None) -> Person | None:
-        """Return whose live access token this is."""
+    def bearer_of(self, token: str | None, scope: str = "") -> Person | None:
+        """Return whose live access token this is; None too where it is not good for a scope."""
         try:
             claims = jwt.decode(token or "", self.secret, ["HS256"], options={"verify_exp": False})
         except jwt.InvalidTokenError:
             return None
-        return self.people.get(claims["sub"].lower()) if claims["exp"] > self.clock() else None
+        good = claims["exp"] > self.clock() and (not scope or scope in claims["scope"].split())
+        return self.people.get(claims["sub"].lower()) if good else None
 
 
 def _parsed(form: Mapping[str, str]) -> tuple[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Organizations of the sandbox: the domains that they have claimed, their administrators, and what these consented to for all."""
 
 import threading
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,6 +16,12 @@ class Organization:
     domains: tuple[str, ...]
     administrators: tuple[str, ...]  # user ids
     applications: tuple[str, ...] = ()  # client ids of its own accounts: what its Docusign Admin can authorize
+    accounts: tuple[str, ...] = ()  # by name
+
+    @property
+    def organization_id(self) -> str:
+        """The id that Docusign Admin shows."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"organization {self.name}"))
 
     @property
     def domain_names(self) -> frozenset[str]:
@@ -42,6 +49,11 @@ class Organizations:
         """Return the organizations that this user administers."""
         with self._lock:
             return [one for one in self._all.values() if user_id.lower() in map(str.lower, one.administrators)]
+
+    def owner(self, account: str) -> Organization | None:
+        """Return the organization that an account belongs to, by its name."""
+        with self._lock:
+            return next((one for one in self._all.values() if account in one.accounts), None)
 
     def consent(self, organization: str, client_id: str, scopes: Iterable[str]) -> None:
         """Add to what an organization has consented to for all users of its domains."""

@@ -54,9 +54,10 @@ def people_of(config: Config, users: tuple[User, ...]) -> Iterator[tuple[str, st
 
 
 def consent_canaries(world: Sandbox, config: Config) -> None:
-    """Let the canaries have consented, as the operator does first."""
+    """Let the canaries have consented, as the operator does first, and administer the account."""
     for canary in config.docusign.canary:
         world.accounts.consent(canary, config.docusign.client_id, config.docusign.scopes)
+        world.accounts.directory.administrators.add(canary)
 
 
 def write_key(path: Path) -> None:
