@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import partial
 from math import ceil
 from typing import NamedTuple, TypeAlias
@@ -28,7 +27,6 @@ from campaign.stopping import stop_if_asked
 
 _IN_A_ROW = 3  # messages deferred or of unknown fate: then it is the relay, not the recipients
 _DOMAINS = 3  # that refuse us: then all would
-_FRESH = timedelta(hours=6)  # a finding may cause mail no longer than that: this machine may have slept
 _GLANCE = 1.0  # seconds of waiting after which a stop is looked for while messages are on their way
 
 # What the report says of a message, by what became of it.
@@ -132,7 +130,7 @@ class _HandOver:
         """Raise whatever keeps the next message from being sent."""
         self._doubt_the_relay()
         stop_if_asked(self._night.means.stop, self._night.config.stop_file)
-        self._night.still_holds(_FRESH)
+        self._night.still_holds(plan.FRESH)
 
     def _is_time(self) -> bool:
         """Whether it is the next message's turn, if need be after a while. Raises whatever keeps it from being sent."""

@@ -13,6 +13,7 @@ from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standi
 # always mean the fourth night, and a change to summer time would cost another.
 EARLY = timedelta(hours=6)
 DAY = timedelta(days=1)
+FRESH = timedelta(hours=6)  # a finding may cause mail no longer than that: this machine may have slept
 _RETRY_AFTER = timedelta(hours=12)  # a deferred message, so that no two runs of one night try it twice
 _UNANSWERED = timedelta(days=7)  # after which a last message counts so, where no reminder says how long to wait
 _NEVER = timedelta(days=36500)  # without reminders an address is not mailed a second time
@@ -235,7 +236,12 @@ def is_open(policy: Policy, now: datetime, zone: ZoneInfo) -> bool:
     day: date = local.date()
     opens, closes = policy.opening
     clock: time = local.time()
-    return (not policy.weekdays or day.weekday() in policy.weekdays) and day not in policy.holidays and opens <= clock < closes
+    return is_open_on(policy, day) and opens <= clock < closes
+
+
+def is_open_on(policy: Policy, day: date) -> bool:
+    """Whether mail may go out on this day, at some hour."""
+    return (not policy.weekdays or day.weekday() in policy.weekdays) and day not in policy.holidays
 
 
 def zone_of(decision: Decision, policy: Policy) -> ZoneInfo:

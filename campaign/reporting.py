@@ -107,7 +107,7 @@ def _changes(changes: Sequence[Change]) -> list[report.Change]:
 def _capacity(config: Config, day: date) -> int:
     """How many messages may go out on a day."""
     policy = config.policy
-    if day in policy.holidays or (policy.weekdays and day.weekday() not in policy.weekdays):
+    if not plan.is_open_on(policy, day):
         return 0
     return min(policy.max_per_run, config.mail.per_day or policy.max_per_run)
 

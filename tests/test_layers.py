@@ -18,7 +18,7 @@ FLOORS = [
     ["night"],
     ["rehearsing"],
     ["probing", "handover"],
-    ["advice"],
+    ["advice", "outlook"],
     ["reporting"],
     ["nightly", "layout", "showing", "monitoring"],
     ["explaining"],
@@ -30,7 +30,7 @@ FLOORS = [
 ]
 STAGES = {"roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl", "bounces"}
 MESSAGE = ["message.lint", "message.doubts", "message.flowing", "message.languages"]
-PURE = ["guards", "plan", "model", "errors", *MESSAGE, "diagnosing.causes"]
+PURE = ["guards", "plan", "model", "errors", *MESSAGE, "diagnosing.causes", "outlook.nights"]
 IMPURE = {"os", "socket", "pathlib", "time", "sqlite3", "requests", "smtplib", "subprocess", "random", "secrets", "tempfile"}
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from campaign.cli.app import DEFAULT, ConfigFile, Group, Json, Quiet, Verbose, app, examples
-from campaign.cli.outside import load, means, writing
+from campaign.cli.outside import load, means, now, writing
 from campaign.cli.saying import end, print_json, say, show
+from campaign.errors import UsageError
 
 
 @app.command(rich_help_panel=Group.NIGHTS, epilog=examples("campaign doctor --mail-to you@example.com"))
@@ -39,14 +40,20 @@ def doctor(
     raise typer.Exit(exit_code(checks))
 
 
-@app.command(rich_help_panel=Group.NIGHTS, epilog=examples("campaign plan --out plan.csv"))
+@app.command(rich_help_panel=Group.NIGHTS, epilog=examples("campaign plan --out plan.csv", "campaign plan --forecast"))
 def plan(
     config: ConfigFile = DEFAULT,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the whole plan to this CSV file.")] = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="Ask nobody; say how many nights it takes and which limit decides.")
+    ] = False,
 ) -> None:
     """Probe and decide as `run` does; mail nobody and write nothing but the plan."""
+    if forecast:
+        _look_ahead(config, out, as_json=as_json)
+        return
     from campaign import nightly
     from campaign.showing import nights
     from campaign.showing.plan_file import write_plan
@@ -60,6 +67,17 @@ def plan(
             write_plan(night, out)
     print_json(night.as_json()) if as_json else show(nights.plan(night))
     end(night.problems, night.attention, night.exit_code)
+
+
+def _look_ahead(config: Path, out: Path | None, *, as_json: bool) -> None:
+    from campaign.outlook import look_ahead
+    from campaign.showing import ahead
+
+    if out:
+        raise UsageError("--forecast writes no plan", "leave out --out, or --forecast")
+    settings = load(config)
+    found = look_ahead(settings, now())
+    print_json(found.as_json()) if as_json else show(ahead.page(settings.name, found))
 
 
 @app.command(
