@@ -20,10 +20,9 @@ from docusign_esign import ApiClient, Configuration
 from docusign_esign.client.api_exception import ApiException
 from xlsxwriter import Workbook
 
-from campaign.files import shipped
 from campaign.report import Row
 from tests.benchmarks.measuring import Sample, timed
-from tests.benchmarks.scene import FIRST, SENDER, Scene, address_of
+from tests.benchmarks.scene import FIRST, FIRST_NAME, SENDER, Scene, address_of
 from tests.benchmarks.servers import user_of
 from tests.world import CLIENT_ID, SCOPES
 
@@ -87,25 +86,30 @@ def plain_probes(scene: Scene, users: int, delay: float) -> Sample:
 
 
 class _Template:
-    """The shipped invitation, rendered by plain jinja2 and built by the standard library."""
+    """The shipped invitation as the program writes it, rendered by plain jinja2 and built by the standard library."""
 
-    def __init__(self, consent_url: str) -> None:
-        folder = shipped("templates")
-        environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True)
-        facts = {"application": "Contract Sender", "sender": "Contract Sender", "reply_to": "helpdesk@example.com"}
-        links = {"consent_url": consent_url, "account_server": consent_url[:24], "account_host": consent_url[8:24]}
-        environment.globals.update({**facts, **links, "scopes": [{"meaning": "prepare documents"}]})
-        self._parts = [environment.get_template(f"invite/{part}") for part in ("subject.txt", "body.txt", "body.html")]
+    def __init__(self, scene: Scene) -> None:
+        message = scene.invitation()
+        parts = [message["Subject"], *(part.get_content() for part in message.iter_parts())]
+        marks = {FIRST_NAME: "{{ name }}", address_of(FIRST): "{{ email }}"}
+        environment = jinja2.Environment(autoescape=True)
+        self._parts = [environment.from_string(_marked(part, marks)) for part in parts]
 
     def message(self, number: int) -> EmailMessage:
-        values = {"user": {"email": address_of(number)}, "greeting_name": f"Zoë Person{number}", "row": {}, "step": 1}
+        values = {"email": address_of(number), "name": f"Zoë Person{number}"}
         subject, text, html = (part.render(values) for part in self._parts)
         message = EmailMessage(policy=SMTP)
-        message["From"], message["To"], message["Subject"] = SENDER, address_of(number), subject.strip()
+        message["From"], message["To"], message["Subject"] = SENDER, address_of(number), subject
         message["Message-ID"], message["Date"] = f"<{number}.{time.time_ns()}@example.com>", "Mon, 30 Nov 2026 02:00:00 +0000"
         message.set_content(text)
         message.add_alternative(html, subtype="html")
         return message
+
+
+def _marked(part: str, marks: dict[str, str]) -> str:
+    for text, mark in marks.items():
+        part = part.replace(text, mark)
+    return part
 
 
 @contextmanager
@@ -117,7 +121,7 @@ def _relay(scene: Scene, delay: float) -> Iterator[smtplib.SMTP]:
 
 def plain_composing(scene: Scene, messages: int) -> Sample:
     """Messages built and written out, without a relay."""
-    template = _Template(scene.consent_url)
+    template = _Template(scene)
     with timed(messages) as sample:
         for number in range(messages):
             template.message(number).as_bytes()
@@ -126,7 +130,7 @@ def plain_composing(scene: Scene, messages: int) -> Sample:
 
 def plain_mails(scene: Scene, messages: int, delay: float) -> Sample:
     """Composed by the standard library and handed over by smtplib, over one connection."""
-    template = _Template(scene.consent_url)
+    template = _Template(scene)
     with _relay(scene, delay) as relay, timed(messages) as sample:
         for number in range(messages):
             relay.send_message(template.message(number))
@@ -135,7 +139,7 @@ def plain_mails(scene: Scene, messages: int, delay: float) -> Sample:
 
 def mails_one_by_one(scene: Scene, messages: int, delay: float) -> Sample:
     """The same with a connection for each, as mail-merge tools do it."""
-    template = _Template(scene.consent_url)
+    template = _Template(scene)
     with timed(messages) as sample:
         for number in range(messages):
             with _relay(scene, delay) as relay:
@@ -145,7 +149,7 @@ def mails_one_by_one(scene: Scene, messages: int, delay: float) -> Sample:
 
 def plain_hand_over(scene: Scene, messages: int) -> Sample:
     """The same bytes again and again, by smtplib over one connection."""
-    data = _Template(scene.consent_url).message(1).as_bytes()
+    data = _Template(scene).message(1).as_bytes()
     with _relay(scene, 0) as relay, timed(messages) as sample:
         for number in range(messages):
             relay.sendmail("contracts@example.com", [address_of(number)], data)
@@ -157,7 +161,7 @@ def plain_hand_over(scene: Scene, messages: int) -> Sample:
 
 def sdk_night(scene: Scene, users: int, delay: float) -> Sample:
     """Ask by the SDK, mail whoever lacks consent over a connection of its own, remember nothing."""
-    pem, template = scene.key_file.read_bytes(), _Template(scene.consent_url)
+    pem, template = scene.key_file.read_bytes(), _Template(scene)
     with timed(users) as sample:
         for number in range(users):
             if _sdk_lacks(scene, pem, number, delay):
@@ -168,7 +172,7 @@ def sdk_night(scene: Scene, users: int, delay: float) -> Sample:
 
 def plain_night(scene: Scene, users: int, delay: float) -> Sample:
     """The best plain loop, with one connection to the relay; it remembers nothing, either."""
-    probe, template = _PlainProbe(scene, delay), _Template(scene.consent_url)
+    probe, template = _PlainProbe(scene, delay), _Template(scene)
     probe.lacks(0)
     with timed(users) as sample, _relay(scene, 0) as relay:
         for number in range(users):

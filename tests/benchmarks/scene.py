@@ -3,13 +3,12 @@
 import csv
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 from campaign.config import Config, load
-from campaign.docusign import consent_url
-from campaign.given import read_roster
+from campaign.given import composer, read_roster
 from campaign.model import Roster, Standing, Status
 from tests.benchmarks.servers import Place, user_of
 from tests.world import CLIENT_ID, pem, toml
@@ -17,6 +16,7 @@ from tests.world import CLIENT_ID, pem, toml
 CANARY = user_of(9)
 FIRST = 20  # the number of the first person on a roster
 NOW = datetime.now(UTC).replace(microsecond=0)
+FIRST_NAME = f"Zoë Person{FIRST}"
 SENDER = "Contract Sender <contracts@example.com>"
 
 
@@ -79,10 +79,10 @@ class Scene:
         path.write_text(toml(tables, "benchmark"), encoding="utf-8")
         return load(path, {})
 
-    @cached_property
-    def consent_url(self) -> str:
-        """The link that every mail holds."""
-        return consent_url(self.config(10, self.folder / "any").docusign)
+    def invitation(self) -> EmailMessage:
+        """The first person's invitation, as the program writes it."""
+        config = self.config(10, self.folder / "any")
+        return composer(config).compose(read(config).users[0], 1, message_id="<1@example.com>", date=NOW)
 
 
 def read(config: Config) -> Roster:
