@@ -22,7 +22,7 @@ FLOORS = [
     ["reporting"],
     ["nightly", "layout", "showing", "monitoring"],
     ["explaining"],
-    ["previewing", "orders", "moving", "returning", "forgetting"],
+    ["previewing", "pages", "orders", "moving", "returning", "forgetting"],
     ["doctor", "diagnosing", "pulling"],
     ["sandbox"],
     ["cli"],

@@ -1,11 +1,12 @@
 """Commands about the ways to the consent."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from campaign.cli.app import DEFAULT, ConfigFile, Group, Json, app, examples
-from campaign.cli.outside import load, means
+from campaign.cli.outside import load, means, writing
 from campaign.cli.saying import print_json, show
 from campaign.errors import UsageError
 
@@ -22,6 +23,25 @@ def link(
     settings = load(config)
     url = (admin_consent_url if admin else consent_url)(settings.docusign)
     print_json({"url": url}) if as_json else typer.echo(url)
+
+
+@app.command(rich_help_panel=Group.CONSENTS, epilog=examples("campaign pages /var/www/docusign"))
+def pages(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write them to; made if it is missing.")],
+    config: ConfigFile = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Write static pages for a web server: one that informs and holds the consent link, one that thanks at the redirect URI."""
+    from campaign.pages import write
+
+    settings = load(config)
+    with writing(directory):
+        done = list(write(settings, directory))
+    if as_json:
+        print_json({"written": [str(path) for path, new in done if new], "removed": [str(path) for path, new in done if not new]})
+    else:
+        typer.echo("\n".join(f"{'wrote' if new else 'removed'} {path}" for path, new in done))
+        typer.echo(f"next: let {directory / 'thanks.html'} be what {settings.docusign.redirect_uri} shows", err=True)
 
 
 @app.command(rich_help_panel=Group.CONSENTS, epilog=examples("campaign advise", "campaign advise --verify example.com"))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import css_inline
 
 from campaign.errors import ConfigError, TemplateError
+from campaign.message import pages
 from campaign.message.doubts import doubts
 from campaign.message.folders import folders
 from campaign.message.kinds import KINDS, PARTS, full_name, kind_of, shown
@@ -70,7 +71,8 @@ class Composer:
             "account_host": account_host,
             "account_server": server,
         }
-        self._templates = Templates(folders(directory), facts, dict.fromkeys(KINDS, PARTS))
+        self._consent_url = consent_url
+        self._templates = Templates(folders(directory), facts, {**dict.fromkeys(KINDS, PARTS), pages.PAGES: pages.PARTS})
         self._default = self._available(language)
         self._scopes = {language: self._explained(scopes, language) for language in self.languages}
         self._rules = self._all_rules(facts, links=frozenset({f"{server}/", f"{server}/me/appconsent"}))
@@ -87,8 +89,12 @@ class Composer:
         name = kind_of(step).name
         return self._templates.language(name, user.locale) or self._templates.language(name, self._default) or DEFAULT
 
+    def pages(self) -> Iterator[tuple[str, str]]:
+        """Write the static pages, each with the name of its file. Raises TemplateError."""
+        return pages.pages(self._templates, self._scopes, self._default, self._consent_url)
+
     def _available(self, language: str) -> str:
-        if any(not self._templates.language(kind, language) for kind in KINDS):
+        if not all(language in known for known in self._templates.languages.values()):
             known = ", ".join(sorted(self.languages))
             raise ConfigError(f"[templates] language is {language}, and not all mails are there in it", f"choose one of: {known}")
         return language

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug import Request, Response
-from werkzeug.exceptions import BadRequest, HTTPException, abort
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound, abort
 from werkzeug.http import http_date
 from werkzeug.routing import Map, Rule
 from werkzeug.utils import redirect
@@ -61,6 +61,7 @@ class AccountServer:
         self.faults = Faults()
         self.requests: list[TokenRequest] = []
         self.url = ""  # known once entered
+        self.site: dict[str, str] = {}  # static pages by their paths, beside those of Docusign
         self._port = port
         self._clock = clock
         self._tls = tls
@@ -85,7 +86,7 @@ class AccountServer:
             Rule("/me/appconsent", endpoint=self._connected_apps, methods=["GET", "POST"]),
             Rule(administration.CONNECTED_APPS, endpoint=self._administer, methods=["GET", "POST"]),
             Rule("/", endpoint=self._connected_apps, methods=["GET"]),
-            Rule("/thanks", endpoint=self._thanks, methods=["GET"]),
+            Rule("/<path:name>", endpoint=self._static, methods=["GET"]),
         ]
         return Map(rules, strict_slashes=False, merge_slashes=False)
 
@@ -237,8 +238,13 @@ class AccountServer:
     def _administer(self, request: Request) -> Response:
         return administration.connected_apps(request, self._logged_in(request), self._organizations, self._applications)
 
-    def _thanks(self, request: Request) -> Response:
-        return thanks(accepted="code" in request.args, declined="error" in request.args)
+    def _static(self, request: Request) -> Response:
+        """A page as a plain web server shows it, which looks at no query."""
+        if request.path == "/thanks":
+            self.site.setdefault("/thanks", thanks())
+        if request.path not in self.site:
+            raise NotFound
+        return Response(self.site[request.path], mimetype="text/html")
 
     def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)

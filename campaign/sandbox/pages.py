@@ -8,6 +8,7 @@ from werkzeug import Request, Response
 from werkzeug.utils import redirect
 
 from campaign.docusign.scopes import BY_PRODUCT
+from campaign.message import Composer
 
 SCOPES = {scope: f"Use {product} in your name" for product, scopes in BY_PRODUCT.items() for scope in scopes.split()} | {
     "signature": "Create, send and read envelopes in your name",
@@ -167,13 +168,18 @@ def text(title: str, *paragraphs: str, status: int = 200) -> Response:
     return page("text", status, title=title, paragraphs=paragraphs)
 
 
-def thanks(*, accepted: bool, declined: bool) -> Response:
-    """Render the page that consent comes back to."""
-    if declined:
-        return text("You declined", "Nothing was permitted. If that was a mistake, open the link in the mail again.")
-    if accepted:
-        return text("Thank you", "Your permission is recorded. There is nothing more to do; you can close this page.")
-    return text("Nothing to do here", "This page only says thanks to those who come from the consent page.")
+def thanks() -> str:
+    """The thank-you page that ships with the program, as the page of an application without a name of its own."""
+    shipped = Composer(
+        directory=None,
+        application="Sandbox",
+        sender="sandbox@example.com",
+        reply_to="",
+        consent_url="http://127.0.0.1/oauth/auth",
+        scopes=(),
+        account_host="127.0.0.1",
+    )
+    return dict(shipped.pages())["thanks.html"]
 
 
 def known_scopes(scope: str) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -11,6 +12,7 @@ from campaign.docusign import load_key
 from campaign.files import replaced
 from campaign.given import read_roster
 from campaign.model import User
+from campaign.pages import pages
 from campaign.sandbox import Sandbox
 from campaign.stopping import Stop
 
@@ -39,12 +41,20 @@ def serve(  # noqa: PLR0913  # each is an option of the command
         port=port,
         smtp_port=smtp_port,
     )
+    world.accounts.site = _site(config)
     with world:
         consent_canaries(world, config)
         say(f"account server  {world.accounts.url}   ({len(users)} people; revoke at {world.accounts.url}/me/appconsent)")
+        say(f"pages           {world.accounts.url}/information.html   (as campaign pages writes them)")
         say(f"mail catcher    127.0.0.1:{world.mail.port}, which keeps mails in {mails}")
         say("try: campaign plan    stop with Ctrl-C")
         stop.wait()
+
+
+def _site(config: Config) -> dict[str, str]:
+    """The campaign's static pages; the thank-you page also where the configured redirect URI leads."""
+    site = {f"/{name}": page for name, page in pages(config).items()}
+    return {**site, urlsplit(config.docusign.redirect_uri).path: site["/thanks.html"], "/thanks": site["/thanks.html"]}
 
 
 def people_of(config: Config, users: tuple[User, ...]) -> Iterator[tuple[str, str, str]]:
