@@ -493,6 +493,7 @@ REPLACED = [
     ("<contracts@example.com>", "contracts@example.com", "campaign.toml:11: [mail] from: 'Contract Sender contracts@"),
     ("<contracts@example.com>", "<a@example.com>, b@example.com", "campaign.toml:11: [mail] from: 'Contract Sender <a@"),
     ("Contract Sender <contracts@example.com>", "a@b.example, c@d.example", "campaign.toml:11: [mail] from: 'a@b.example, c@"),
+    ("@example.com>", "@bücher.example>", "campaign.toml:11: [mail] from: 'Contract Sender <contracts@bücher.example>': write"),
     ("Contract Sender", r"Contract\r\nBcc: you@example.com", r"campaign.toml:11: [mail] from: 'Contract\r\nBcc:"),
     ('file = "roster.csv"', 'file = """a\nb"""', "campaign.toml:8: [roster] file: must be the path of a file"),
 ]

@@ -89,6 +89,15 @@ def test_a_provider_that_wants_a_sign_in_would_refuse_every_night_without(host: 
     assert (check.grade, check.exit_code) == (Grade.BAD, ExitCode.REFUSED)
 
 
+@pytest.mark.parametrize("host", ["contoso-com.mail.protection.outlook.com", "contoso-com.o-v1.mx.microsoft"])
+def test_the_receiving_side_of_exchange_online_is_no_relay(host: str) -> None:
+    (check,) = checks(host=host, port=25).values()
+
+    assert (check.what, check.grade) == ("[mail] auth", Grade.DOUBT)
+    assert "Direct Send" in check.found
+    assert "connector" in check.advice
+
+
 def test_googles_relay_takes_mail_without_a_sign_in_from_allowed_addresses() -> None:
     assert checks(host="smtp-relay.gmail.com")["[mail] auth"].grade is Grade.DOUBT
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from campaign.model import zone_called
@@ -111,12 +111,18 @@ def _mailbox(text: str) -> str:
     alone = text.strip() == address or re.fullmatch(r"[^<>]*<[^<>]+>", text.strip())
     if not alone or not text.isprintable() or not _fit_for_a_header(name, address):
         raise ValueError(f"{text!r} is not one e-mail address, such as Contract Sender <contracts@example.com>")
+    if not address.isascii():  # relays and replies know the sender by this form alone
+        raise ValueError(f"{text!r}: write the domain as {_checked(address).ascii_domain}")
     return text
+
+
+def _checked(address: str) -> ValidatedEmail:
+    return validate_email(address, check_deliverability=False, allow_smtputf8=False, test_environment=True)
 
 
 def _fit_for_a_header(name: str, address: str) -> bool:
     try:
-        validate_email(address, check_deliverability=False, allow_smtputf8=False, test_environment=True)
+        _checked(address)
         Address(display_name=name, addr_spec=address)
     except (EmailNotValidError, ValueError):
         return False

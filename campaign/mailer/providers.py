@@ -26,11 +26,14 @@ class _Provider:
 # The first that fits counts.
 _HIGH_VOLUME = _Provider("High Volume Email", ("smtp.hve.mx.microsoft", "smtp-hve.office365.com"))
 _MICROSOFT = _Provider("Microsoft 365", ("*.office365.com", "*.office365.us", "smtp-mail.outlook.com"), "microsoft365")
+_EXCHANGE = _Provider(
+    "Exchange Online's receiving side", ("*.mail.protection.outlook.com", "*.mx.microsoft"), "", always_signs_in=False
+)
 _GMAIL = _Provider("Gmail", ("smtp.gmail.com",), "google-workspace")
 _GOOGLE_RELAY = _Provider("Google's SMTP relay", ("smtp-relay.gmail.com",), "google-relay", always_signs_in=False)
 _SES = _Provider("Amazon SES", ("email-smtp.*.amazonaws.com", "email-smtp-fips.*.amazonaws.com"), "ses")
 _OTHER = _Provider("", ("*",), always_signs_in=False)
-_PROVIDERS = (_HIGH_VOLUME, _MICROSOFT, _GMAIL, _GOOGLE_RELAY, _SES, _OTHER)
+_PROVIDERS = (_HIGH_VOLUME, _MICROSOFT, _EXCHANGE, _GMAIL, _GOOGLE_RELAY, _SES, _OTHER)
 
 
 def known(mail: Mail, now: datetime) -> Iterator[Check]:
@@ -47,6 +50,14 @@ def _sign_in(mail: Mail, provider: _Provider, now: datetime) -> Iterator[Check]:
     if mail.auth == "none" and provider.always_signs_in:
         advice = "set [mail] auth and username, and the table that belongs to it"
         yield Check(what, Grade.BAD, f"{provider.name} takes no mail without a sign-in", advice, ExitCode.REFUSED)
+    elif provider is _EXCHANGE:
+        found = (
+            f"{mail.host} offers no sign-in: it takes mail for its own organisation alone, which may refuse that (Direct Send)"
+        )
+        advice = (
+            "have a connector made for this machine's address or certificate; or set [mail] host to smtp.office365.com, and auth"
+        )
+        yield Check(what, Grade.DOUBT, found, advice)
     elif mail.auth == "none" and provider is _GOOGLE_RELAY:
         advice = "allow it in the Admin console, under Gmail, Routing, SMTP relay service; or set [mail] auth"
         yield Check(what, Grade.DOUBT, f"{setting} works only from an address that the organisation has allowed", advice)
