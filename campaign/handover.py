@@ -7,6 +7,7 @@ connections only the transactions run side by side: ledger, pace and every decis
 """
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -26,6 +27,7 @@ from campaign.pace import Pace
 from campaign.stopping import stop_if_asked
 
 _IN_A_ROW = 3  # messages deferred or of unknown fate: then it is the relay, not the recipients
+_GREYLISTS = re.compile(r"gr[ae]y[ -]?list", re.IGNORECASE)
 _DOMAINS = 3  # that refuse us: then all would
 _GLANCE = 1.0  # seconds of waiting after which a stop is looked for while messages are on their way
 
@@ -203,7 +205,7 @@ class _HandOver:
         self._night.means.settled(flight.slot, delivery)
         self._done.deliveries.append(delivery)
         self._remember(flight.decision, _as_it_turned_out(flight.decision, delivery))
-        self._unsure = self._unsure + 1 if delivery.outcome in {Outcome.DEFERRED, Outcome.UNKNOWN} else 0
+        self._unsure = self._unsure + 1 if _is_unsure(delivery) else 0
         self._night.means.progress("mailing", len(self._done.deliveries), self._planned)
 
     def _heed(self, error: RelayRefused) -> None:
@@ -248,6 +250,11 @@ def _slot(night: Night, decision: Decision, ledger: Ledger) -> Slot:
         return replace(before, recipient=recipient, address=address)
     date = night.means.clock().replace(microsecond=0)
     return Slot(user_id, step, recipient, address, message_id(night.config, step), date)
+
+
+def _is_unsure(delivery: Delivery) -> bool:
+    """Whether this may be the relay's trouble. One that greylists is well, and takes each of them on another night (RFC 6647)."""
+    return delivery.outcome in {Outcome.DEFERRED, Outcome.UNKNOWN} and not _GREYLISTS.search(delivery.reply)
 
 
 def _domain(decision: Decision) -> str:

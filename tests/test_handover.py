@@ -194,6 +194,27 @@ def test_three_deferred_in_a_row_are_the_relays_doing_also_at_the_end(tmp_path: 
     assert [delivery.outcome for delivery in night.deliveries] == [Outcome.DEFERRED] * people
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "450 4.2.0 <ann@example.com>: Recipient address rejected: Greylisted, see http://postgrey.example/help",
+        "451 4.7.1 Greylisting in action, please come back later",
+        "451 Temporarily gray-listed",
+    ],
+)
+def test_a_relay_that_greylists_everybody_has_everybody_the_next_night(world: World, reply: str) -> None:
+    world.relay.at("RCPT", reply)
+    world.roster(range(12))
+    first = world.night(approve=12)
+    world.relay.heal()
+    world.days_pass(1)
+    second = world.night()
+
+    assert (first.exit_code, second.exit_code) == (ExitCode.DONE, ExitCode.DONE)
+    assert [delivery.outcome for delivery in first.deliveries] == [Outcome.DEFERRED] * 12
+    assert sorted(world.mailed()) == sorted(email(n) for n in range(12))
+
+
 # --- the message to the manager
 
 
