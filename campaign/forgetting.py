@@ -8,8 +8,8 @@ from pathlib import Path
 from campaign.config import Config
 from campaign.errors import LedgerError
 from campaign.explaining import one_of
-from campaign.given import read_roster
 from campaign.ledger import hold, open_ledger, witness_of
+from campaign.roster import read_roster
 
 _NAME = "%Y-%m-%dT%H%M%SZ"  # of a report in the history, by the time of its run
 

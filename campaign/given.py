@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from campaign import roster, sasl
+from campaign import sasl
 from campaign.config import Config
 from campaign.docusign import Signer, consent_url, load_key
 from campaign.errors import RosterError, TemplateError
 from campaign.mailer import Mailer, Route
 from campaign.message import Composer, new_message_id
 from campaign.model import ESCALATION, Delivery, Roster, Slot, User
+from campaign.roster import read_roster
 from campaign.stopping import Stop
 
 _SAMPLE = 4  # users; a template that fails for each of them is broken
@@ -109,12 +109,6 @@ def for_somebody(of: Composer, step: int, now: datetime, users: Iterable[User]) 
 def reading_as(user: User, others: Iterable[User]) -> list[User]:
     """A few other users, each as if written to in this one's language."""
     return [other._replace(locale=user.locale) for other in islice(others, _SAMPLE) if other.user_id != user.user_id]
-
-
-def read_roster(config: Config, file: Path | None = None) -> Roster:
-    """The roster that the configuration names, or another file in its place. Raises RosterError."""
-    about = config.roster
-    return roster.read(file or about.file, encoding=about.encoding, max_rows=about.max_rows, columns=about.columns)
 
 
 def message_id(config: Config, step: int) -> str:

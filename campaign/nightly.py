@@ -16,13 +16,14 @@ from pathlib import Path
 from campaign import guards, plan, report, reporting
 from campaign.config import Config
 from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateError
-from campaign.given import Means, prepare, read_roster
+from campaign.given import Means, prepare
 from campaign.handover import hand_over
 from campaign.ledger import Ledger, Memory, News, Scratch, hold, open_ledger, read_ledger, trust, witness_of
 from campaign.model import Action, Decision, Reason, Reject, Trip
 from campaign.night import Night, new_run_id
 from campaign.probing import of_roster, probe
 from campaign.rehearsing import rehearse
+from campaign.roster import read_roster
 from campaign.words import EVENTS
 
 

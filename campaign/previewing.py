@@ -13,9 +13,10 @@ from campaign.config import Config
 from campaign.errors import RelayRefused, UsageError
 from campaign.explaining import one_of
 from campaign.files import replaced
-from campaign.given import Means, composer, mailer, message_id, read_roster
+from campaign.given import Means, composer, mailer, message_id
 from campaign.message import Composer, chain, freeze, mark_as_test
 from campaign.model import ESCALATION, Outcome, User, address_key
+from campaign.roster import read_roster
 
 Preview: TypeAlias = Callable[..., EmailMessage]  # `preview(eight_bit=True)`: the message for a relay that takes such
 _STEPS = {"invite": 1, "reminder": 2, "later-reminder": 3, "escalation": ESCALATION}

@@ -504,7 +504,7 @@ def serving(folder: Path) -> Sandbox:
     """What `campaign sandbox` serves for this folder, on ports that are free."""
     from campaign.config import load
     from campaign.docusign import load_key
-    from campaign.given import read_roster
+    from campaign.roster import read_roster
 
     config = load(folder / "campaign.toml", {})
     write_key(folder / "private.pem")

@@ -11,10 +11,11 @@ from campaign.config import Config
 from campaign.docusign import Signer, load_key
 from campaign.domains import PUBLIC
 from campaign.errors import UsageError
-from campaign.given import Means, read_roster
+from campaign.given import Means
 from campaign.ledger import read_ledger
 from campaign.model import Standing, Status, User, stamp
 from campaign.probing import ask
+from campaign.roster import read_roster
 
 __all__ = ["Advice", "Advised", "Effect", "Verdict", "advise", "count", "verify"]
 

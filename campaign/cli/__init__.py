@@ -6,7 +6,6 @@ Whatever is heavy is imported inside a command, so that --help and completion an
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -58,6 +57,8 @@ def _leave(exit_code: ExitCode) -> None:
 
 
 def _version(wanted: bool) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
     if wanted:
         try:
             typer.echo(f"campaign {version('campaign')}")

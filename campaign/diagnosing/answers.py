@@ -8,8 +8,9 @@ from campaign.config import Config, Docusign, load
 from campaign.diagnosing.causes import Evidence
 from campaign.docusign import Prober, Signer, load_key
 from campaign.errors import CampaignError, ConfigError, Interrupted, RosterError
-from campaign.given import Means, read_roster
+from campaign.given import Means
 from campaign.model import Finding, Status, address_key
+from campaign.roster import read_roster
 
 _LACKING = (Status.CONSENT_REQUIRED, Status.USER_NOT_FOUND)
 

@@ -15,10 +15,11 @@ from campaign.doctor.steps import attempt, not_checked, reading
 from campaign.docusign import Signer, load_key
 from campaign.docusign.scopes import KNOWN
 from campaign.errors import Interrupted, RosterError, TemplateError
-from campaign.given import Means, composer, doubts, read_roster
+from campaign.given import Means, composer, doubts
 from campaign.message import Composer
 from campaign.model import ESCALATION, Check, Grade, Reject, Roster, User, printable, zone_called
 from campaign.rehearsing import too_many
+from campaign.roster import read_roster
 
 _LEFT_OUT = "correct these rows, or the template; a night goes on without them"
 _LOOKS_LIKE_SPAM = "write this plainly: filters count it against a mail, and people were taught to distrust it"

@@ -6,12 +6,13 @@ from functools import partial
 from campaign.config import Config
 from campaign.doctor.steps import in_turn, reading
 from campaign.errors import RosterError
-from campaign.given import Means, read_roster, route
+from campaign.given import Means, route
 from campaign.mailer import Route
 from campaign.mailer.providers import known
 from campaign.mailer.survey import Survey
 from campaign.model import Check, Grade
 from campaign.previewing import preview, send_test
+from campaign.roster import read_roster
 
 
 def relay(config: Config, means: Means, mail_to: str | None) -> Iterator[Check]:

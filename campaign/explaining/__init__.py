@@ -10,10 +10,10 @@ from campaign.errors import RosterError, UsageError
 from campaign.explaining.coming import following
 from campaign.explaining.facts import Facts
 from campaign.explaining.letter import letter
-from campaign.given import read_roster
 from campaign.ledger import Ledger, read_ledger
 from campaign.ledger.records import told_of
 from campaign.model import Reject, Standing, User, address_key, stamp
+from campaign.roster import read_roster
 from campaign.showing.page import Page, as_text
 
 

@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 
 from campaign import plan
 from campaign.config import Config
-from campaign.given import read_roster
 from campaign.ledger import read_ledger
 from campaign.model import Standing, Status, User, beyond
 from campaign.outlook.nights import Batch, Limit, Outlook, Terms, outlook
+from campaign.roster import read_roster
 
 __all__ = ["Outlook", "look_ahead"]
 

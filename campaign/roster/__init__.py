@@ -5,13 +5,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from campaign.config import Config
 from campaign.errors import RosterError
 from campaign.model import Roster
 from campaign.roster.header import layout_of
 from campaign.roster.records import Records, chunks, decoded
 from campaign.roster.rows import Row, judged, settled
 
-__all__ = ["read"]
+__all__ = ["read", "read_roster"]
+
+
+def read_roster(config: Config, file: Path | None = None) -> Roster:
+    """The roster that the configuration names, or another file in its place. Raises RosterError."""
+    about = config.roster
+    return read(file or about.file, encoding=about.encoding, max_rows=about.max_rows, columns=about.columns)
 
 
 def read(path: Path, *, encoding: str = "", max_rows: int = 1_000_000, columns: Mapping[str, str] | None = None) -> Roster:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
-import pandas as pd
 from email_validator import EmailNotValidError
 
 from campaign.model import Reject, Roster, User, address_key, printable
@@ -56,6 +55,8 @@ def _reject(user: User, reason: str) -> Reject:
 
 def _faults(lines: Sequence[int], columns: list[Column], wrong: list[dict[str, str]], layout: Layout) -> dict[Hashable, str]:
     """Of every row that cannot be used: its line, and why; for each cell the first thing that is wrong with it."""
+    import pandas as pd  # half a second: only where something is wrong
+
     reasons: dict[Hashable, list[str]] = defaultdict(list)
     for name, column, faults in zip(layout.header, columns, wrong, strict=True):
         if faults:
@@ -134,6 +135,8 @@ def _repeated(rows: list[Row]) -> Iterable[list[int]]:
     ids = [what.user_id for _, what in rows]
     if len(set(ids)) == len(ids):
         return []
+    import pandas as pd  # as above
+
     again = pd.Series(ids, dtype=object).duplicated(keep=False)
     places: dict[str, list[int]] = defaultdict(list)
     for place in again[again].index:

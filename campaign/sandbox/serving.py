@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from campaign.config import Config
 from campaign.docusign import load_key
 from campaign.files import replaced
-from campaign.given import read_roster
 from campaign.model import User
 from campaign.pages import pages
+from campaign.roster import read_roster
 from campaign.sandbox import Sandbox
 from campaign.stopping import Stop
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from campaign.config import Config, load
-from campaign.given import composer, read_roster
+from campaign.given import composer
 from campaign.model import Roster, Standing, Status
+from campaign.roster import read_roster
 from tests.benchmarks.servers import Place, user_of
 from tests.world import CLIENT_ID, pem, toml
 
