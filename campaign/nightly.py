@@ -60,10 +60,13 @@ def plan_only(config: Config, means: Means) -> Night:
 
 
 def rewrite_report(config: Config, means: Means) -> list[Path]:
-    """Write the report again from roster and ledger, without any network. Raises LedgerError where there is no ledger."""
+    """Write the report again from roster and ledger, without any network. Raises LedgerError where there is no ledger.
+
+    Raises Busy while a run holds the campaign: half a night would look like a whole one, and might replace it.
+    """
     roster = read_roster(config)
     report.check(config.report.directory)
-    with read_ledger(config) as ledger:
+    with hold(config), read_ledger(config) as ledger:
         if ledger is None:
             raise LedgerError(f"{config.ledger_name} knows nothing of this campaign", "the first night makes it: campaign run")
         ledger.meet(roster.users)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from campaign.ledger import hold
 from campaign.model import Reason, Status
 from campaign.sandbox import Sandbox
 from campaign.sandbox.serving import consent_canaries, people_of, write_key
@@ -293,6 +294,18 @@ def test_the_report_is_written_again_from_the_ledger(world: World) -> None:
     assert json.loads(quietly("report", "--json"))["report"][0] == str(world.folder / "reports" / "report.csv")
     assert len(world.report()) == 3
     assert len(world.accounts.requests) == asked
+
+
+@pytest.mark.promise(7)
+def test_during_a_run_the_report_is_left_to_it(world: World) -> None:
+    quietly("run", "--approve", 3)
+    before = files(world.folder / "reports")
+    with hold(world.config()):
+        done = command("report")
+
+    assert (done.exit_code, done.stdout) == (75, "")
+    assert "another run holds" in done.stderr
+    assert files(world.folder / "reports") == before
 
 
 def test_without_a_ledger_report_and_explain_say_how_to_get_one(world: World) -> None:

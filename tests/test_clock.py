@@ -1,5 +1,6 @@
 """Nights on which the clock, the machine or the lock is not what it was."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -271,15 +272,14 @@ def test_who_is_due_in_an_hour_that_is_left_out_is_mailed_on_the_next_day(tmp_pa
         assert world.mailed() == [email(1)]
 
 
-@pytest.mark.promise(7)
+@pytest.mark.promise(7, 9)
+@pytest.mark.parametrize("name", ["ledger.sqlite3", "ledger.sqlite3.lock"])
 @pytest.mark.parametrize("replaced", [False, True])
-def test_no_message_goes_out_once_the_lock_may_be_somebody_elses(world: World, replaced: bool) -> None:
-    lock = world.folder / "ledger.sqlite3.lock"
-
+def test_no_message_goes_out_once_ledger_or_lock_may_be_another(world: World, replaced: bool, name: str) -> None:
     def lose() -> None:
-        lock.unlink()
+        old = (world.folder / name).rename(world.folder / "old")
         if replaced:
-            lock.touch()
+            shutil.copy(old, world.folder / name)
 
     with pytest.raises(LedgerError, match="was removed or replaced"):
         night_with(world, lose)

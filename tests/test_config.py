@@ -594,6 +594,19 @@ def test_a_file_that_is_missing_is_asked_for(tmp_path: Path) -> None:
     assert "campaign init DIR" in refused.value.advice
 
 
+@pytest.mark.parametrize(("mode", "refused"), [(0o602, True), (0o666, True), (0o664, False), (0o444, False)])
+def test_a_file_that_everybody_can_change_is_refused(tmp_path: Path, mode: int, refused: bool) -> None:
+    """It may name a command to be run."""
+    path = tmp_path / "campaign.toml"
+    path.write_text("name = 1\n", encoding="utf-8")
+    path.chmod(mode)
+    with pytest.raises(ConfigError) as stopped:
+        load(path, {})
+
+    assert ("can be changed by everybody" in str(stopped.value)) is refused
+    assert (stopped.value.advice == f"chmod o-w {path}") is refused
+
+
 def test_a_folder_or_another_encoding_is_refused(tmp_path: Path) -> None:
     latin = tmp_path / "campaign.toml"
     latin.write_bytes(SMALLEST.replace("Sender <", "Sénder <").encode("cp1252"))

@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import openpyxl
 import pytest
 import python_calamine
 
+from campaign.files import replaced
 from campaign.model import Reject, Roster, Standing, Status, User
 from campaign.report import Row, as_xlsx, rows, write
 
@@ -323,6 +325,23 @@ def test_the_report_is_private(tmp_path: Path) -> None:
 
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent, folder / "history")} == {0o700}
+
+
+@pytest.mark.promise(8, 18)
+def test_what_a_killed_process_left_half_written_goes_with_the_next_report(tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    with ExitStack() as killed:
+        drafts = [killed.enter_context(replaced(folder / name)) for name in ("report.xlsx", "history/2026-11-22T020000Z.csv")]
+        scratch = folder / ".report.ab12_z89"  # as TemporaryDirectory calls one
+        scratch.mkdir()
+        (scratch / "part").touch()
+        (folder / ".of-somebody-else").touch()
+        write_all(folder, row())
+        left = {path.name for path in folder.rglob(".*")}
+        killed.pop_all()
+
+    assert drafts[0].name.startswith(".report.xlsx.")
+    assert left == {".of-somebody-else"}
 
 
 def test_the_report_has_the_mode_that_was_asked_for(tmp_path: Path) -> None:

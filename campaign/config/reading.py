@@ -1,6 +1,8 @@
 """From the file and the environment to a Config, or to one sentence that says which line is wrong."""
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,12 +38,15 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data, mode = file.read(), os.fstat(file.fileno()).st_mode
     except FileNotFoundError as error:
         advice = "name it with --config, or lay out a working folder with: campaign init DIR"
         raise ConfigError(f"{path} does not exist", advice) from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", "name the configuration with --config FILE") from error
+    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:  # a command that gives a password, and where the link leads, stand in it
+        raise ConfigError(f"{path} can be changed by everybody (mode {stat.S_IMODE(mode):04o})", f"chmod o-w {path}")
     if not data.strip():
         raise ConfigError(f"{path} is empty", "`campaign init DIR` writes a commented example")
     try:

@@ -335,6 +335,7 @@ class Ledger:
         """Put the intent to send on disk, before the relay is told. A slot that was deferred is opened again."""
         to: dict[str, object] = {"recipient": slot.recipient, "address": slot.address, "scope": self._scope}
         to |= {"sha256": sha256, "tried_at": now, "run_id": self.run_id}
+        self._store.still_there()
         with self._transaction() as connection:
             if slot.attempts:
                 again = (*self._this(slot.user_id, slot.step), slots.c.outcome == Outcome.DEFERRED)

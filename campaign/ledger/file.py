@@ -1,5 +1,6 @@
 """A ledger in a SQLite file on this machine, with lock and witness beside it."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,6 +34,7 @@ class File(Store):
         self.name = config.ledger_name
         self.witness = self.path.with_name(self.path.name + ".witness")
         self._lock_file = config.lock_file
+        self._opened: os.stat_result | None = None
 
     def lock(self) -> RunLock:
         """`flock` on a file beside it."""
@@ -59,6 +61,7 @@ class File(Store):
         try:
             with engine.connect() as connection:
                 _check(connection, self.path)
+                self._opened = self.path.stat()
                 yield connection
         except SQLAlchemyError as error:
             advice = "check the disk and the file; if it is damaged restore a backup"
@@ -79,7 +82,7 @@ class File(Store):
         """Nothing to do: a transaction that writes has the whole file to itself from its beginning."""
 
     def disagreement(self, row: CampaignRow, seen: Witness | None) -> str:
-        """The two must agree: same ledger, same machine, same generation."""
+        """The two must agree: same ledger, same machine, same generation, same file."""
         if seen is None:
             return f"{self.path} has been used, but its witness {self.witness.name} is missing" if row.generation else ""
         if (seen.campaign, seen.ledger_id) != (row.campaign, row.ledger_id):
@@ -89,7 +92,22 @@ class File(Store):
         # A run that is killed between its commit and the witness leaves the ledger one ahead; nothing leaves it behind.
         if row.generation - seen.generation not in {0, 1}:
             return f"{self.path} is not the last one: it is at generation {row.generation}, its witness at {seen.generation}"
+        if seen.file and seen.file != self.file():
+            return f"{self.path} is a copy, not the file that was last written: there may be another one in use, or a newer one"
         return ""
+
+    def file(self) -> int:
+        """As it lies there now."""
+        return self.path.stat().st_ino
+
+    def still_there(self) -> None:
+        """SQLite goes on writing to a file that was removed or replaced meanwhile."""
+        try:
+            same = self._opened is not None and os.path.samestat(self._opened, self.path.lstat())
+        except OSError:
+            same = False
+        if not same:
+            raise LedgerError(f"{self.path} was removed or replaced during the run", "find out why; nothing more was sent")
 
     def leave_no_trace(self, connection: Connection) -> None:
         """Have SQLite overwrite it (https://sqlite.org/pragma.html#pragma_secure_delete)."""

@@ -107,12 +107,12 @@ def is_older(config: Config) -> bool:
 
 def witness_of(config: Config, ledger: Ledger) -> None:
     """Turn the ledger's page and let the witness know."""
-    witness = store_of(config).witness
+    store = store_of(config)
     generation = ledger.turn_page()
-    seen = read_witness(witness)
+    seen = read_witness(store.witness)
     if seen is None:
-        raise LedgerError(f"{witness} vanished during the run", _ADOPT)
-    write_witness(witness, replace(seen, generation=generation))
+        raise LedgerError(f"{store.witness} vanished during the run", _ADOPT)
+    write_witness(store.witness, replace(seen, generation=generation, file=store.file()))
 
 
 def examine(config: Config, now: datetime) -> str:
@@ -168,7 +168,7 @@ def adopt(config: Config, now: datetime, lock: RunLock | None = None) -> None:
 
 def write_witness_for(config: Config, store: Store, row: CampaignRow) -> None:
     """Let the witness know that the ledger is this one."""
-    write_witness(store.witness, Witness(config.name, row.ledger_id, row.generation, this_host()))
+    write_witness(store.witness, Witness(config.name, row.ledger_id, row.generation, this_host(), store.file()))
 
 
 def _lost(store: Store) -> str:

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from campaign.errors import LedgerError
-from campaign.files import open_to_all
 
 _ROOM = 1 << 20  # bytes: more than a night of ten thousand messages writes at once
 
@@ -26,8 +25,8 @@ def make(path: Path) -> None:
 def check(path: Path) -> None:
     """Raise LedgerError where others could read the ledger or put another in its place, or where the disk is full."""
     folder = path.parent
-    if open_to_all(folder):
-        raise LedgerError(f"{folder} can be written by everybody, who could replace the ledger", f"chmod o-w {folder}")
+    if folder.stat().st_mode & stat.S_IWOTH:  # though sticky: whoever can add a journal there can have SQLite roll it back
+        raise LedgerError(f"{folder} can be written by everybody, who could change the ledger", f"chmod o-w {folder}")
     refuse_link(path)
     if path.exists():
         _refuse_if_open(path)

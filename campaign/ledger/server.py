@@ -89,6 +89,13 @@ class Server(Store):
             return f"{self.name} is not the last one: it is at generation {row.generation}, {self.witness} at {seen.generation}"
         return ""
 
+    def file(self) -> int:
+        """None: how far the ledger is, is all that a witness can know of a server."""
+        return 0
+
+    def still_there(self) -> None:
+        """Nothing to do: a session is to one database, and ends with it."""
+
     def facts(self) -> Facts:
         """What the server says of itself."""
         with translated(self.name):

@@ -42,6 +42,12 @@ class Store(Protocol):
     def disagreement(self, row: CampaignRow, seen: Witness | None) -> str:
         """Why this is not the ledger that was last written, in words; "" if it is."""
 
+    def file(self) -> int:
+        """The inode number of the ledger's file; 0 where it is none."""
+
+    def still_there(self) -> None:
+        """Raise LedgerError where what is written to is no longer what lies there: what is noted would be lost."""
+
     def leave_no_trace(self, connection: Connection) -> None:
         """From now on let what is removed be overwritten, as far as that can be had within a transaction."""
 

@@ -19,6 +19,7 @@ class Witness:
     ledger_id: str
     generation: int
     host: str
+    file: int = 0  # the ledger's inode number, which a copy does not share; 0 where there is none, or it was not noted yet
 
 
 def read_witness(path: Path) -> Witness | None:
@@ -29,7 +30,8 @@ def read_witness(path: Path) -> Witness | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise LedgerError(f"{path} cannot be read: {error}", "restore it with its ledger, or run: campaign adopt") from error
+        why = error.strerror if isinstance(error, OSError) else "it is damaged"
+        raise LedgerError(f"{path} cannot be read: {why}", "restore it with its ledger, or run: campaign adopt") from error
 
 
 def write_witness(path: Path, witness: Witness) -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,11 +40,13 @@ def write(  # noqa: PLR0913  # what, where, and how each file is to be
     """Write `report.csv`, `.xlsx` and `.html`, as `formats` has them, and always `history/<at>.csv`; return their paths.
 
     `rows` is gone through once, a row at a time. All times must be aware. Raises OSError; then no file was replaced and
-    no temporary one is left. New files get `mode`, new folders 0700; a symlink is replaced, not followed.
+    no temporary one is left. New files get `mode`, new folders 0700; a symlink is replaced, not followed. The caller holds
+    the campaign: what lies there half-written is of a process that was killed, and is removed.
     """
     history = folder / "history" / f"{at.astimezone(UTC):%Y-%m-%dT%H%M%SZ}.csv"
     reports = _reports(folder, formats)
     _prepare(history.parent, reports)
+    _sweep(folder)
     with ExitStack() as stack:
         drafts = {path.name: stack.enter_context(replaced(path, mode)) for path in (history, *reports)}
         scratch = stack.enter_context(TemporaryDirectory(prefix=".report.", dir=folder))
@@ -71,6 +73,16 @@ def _prepare(folder: Path, targets: Iterable[Path]) -> None:
     for path in targets:
         if _is_folder(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process left: nobody knows of it, and it names everybody."""
+    for draft in (*folder.glob(".report.*"), *folder.glob("history/.*.csv.*.tmp")):
+        if _is_folder(draft):
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                draft.unlink()
 
 
 def _is_folder(path: Path) -> bool:
