@@ -238,13 +238,13 @@ class AccountServer:
     def _administer(self, request: Request) -> Response:
         return administration.connected_apps(request, self._logged_in(request), self._organizations, self._applications)
 
-    def _static(self, request: Request) -> Response:
+    def _static(self, _: Request, name: str) -> Response:
         """A page as a plain web server shows it, which looks at no query."""
-        if request.path == "/thanks":
-            self.site.setdefault("/thanks", thanks())
-        if request.path not in self.site:
+        if name == "thanks" and "/thanks" not in self.site:
+            self.site["/thanks"] = thanks()
+        if f"/{name}" not in self.site:
             raise NotFound
-        return Response(self.site[request.path], mimetype="text/html")
+        return Response(self.site[f"/{name}"], mimetype="text/html")
 
     def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
