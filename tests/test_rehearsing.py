@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from campaign.errors import CampaignError, ExitCode, TemplateError
+from campaign.explaining import explain
 from tests.world import World, email, user_id
 
 SHARE = "A {{ 10 // (row['share'] | int) }}th of the work"  # cannot be written where the row says 0
@@ -134,6 +135,15 @@ def test_a_message_to_a_manager_that_cannot_be_written_leaves_all_others_as_they
     assert night.exit_code == ExitCode.ATTENTION
     assert sorted(world.mailed()) == sorted([*map(email, (1, 2, 3)), "boss1@example.com", "boss3@example.com"])
     assert world.report()[user_id(2)]["reason"] == "sent"
+
+
+def test_the_help_desk_is_told_what_is_wrong_with_the_row(world: World) -> None:
+    world.roster(people(1, 0))
+    world.night(approve=2)
+    story = str(explain(world.config(), user_id(2), world.now).as_json())
+
+    assert "No message before the row in the roster can be used: no message can be written for this row: " in story
+    assert "invite/subject.txt:1: " in story
 
 
 def test_a_plan_shows_the_row_too(world: World) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select
+from sqlalchemy import Connection, RowMapping, bindparam, exists, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from campaign.errors import LedgerError
@@ -319,10 +319,12 @@ class Ledger:
 
     def refused(self) -> set[str]:
         """The ids of users whose last message the relay refused for reasons of ours, as far as the history tells."""
-        tells_of_a_message = (self._mine(events), events.c.what.in_((*Outcome, _REFUSED)))
-        last = select(func.max(events.c.id)).where(*tells_of_a_message).group_by(events.c.user_id)
+        mine = (self._mine(events), events.c.what == _REFUSED)
+        last = select(events.c.user_id, func.max(events.c.id).label("id")).where(*mine).group_by(events.c.user_id).subquery()
+        later = events.alias()
+        since = (self._mine(later), later.c.user_id == last.c.user_id, later.c.id > last.c.id, later.c.what.in_([*Outcome]))
         with self._transaction() as connection:
-            these = connection.scalars(select(events.c.user_id).where(events.c.what == _REFUSED, events.c.id.in_(last)))
+            these = connection.scalars(select(last.c.user_id).where(~exists().where(*since)))
             return {self._own(user_id) for user_id in these}
 
     def slot(self, user_id: str, step: int) -> Slot | None:
