@@ -21,6 +21,7 @@ from campaign.mailer.providers import known
 from campaign.model import Grade, Reason, Status
 from campaign.report import Row
 from campaign.sasl import tokens
+from tests import pictures
 from tests.commands import COMMANDS
 from tests.world import CLIENT_ID
 
@@ -136,6 +137,18 @@ def test_every_link_within_it_leads_somewhere() -> None:
 
     assert links
     assert links <= headings
+
+
+@pytest.mark.browser
+def test_its_pictures_are_small_and_can_be_made_anew(tmp_path: Path) -> None:
+    shown = re.findall(r'<img src="([^"]+)" width="\d+" alt="[^"]{20,}">', README)
+    made = {path.name: path.read_bytes() for path in pictures.make(tmp_path)}
+
+    assert [f"tests/pictures/{name}" for name in made] == shown
+    for name, picture in made.items():
+        kept = (pictures.FOLDER / name).read_bytes()
+        assert len(kept) < 120_000
+        assert kept[16:24] == picture[16:24]  # width and height; the glyphs are each machine's own
 
 
 @pytest.mark.parametrize("words", ["TODO", "FIXME"])
