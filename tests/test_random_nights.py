@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from campaign import given, guards, handover, nightly, plan, probing
+from campaign import given, guards, handover, nightly, plan, probing, reporting
 from campaign.docusign import Prober
 from campaign.docusign.answers import Answer, interpret
 from campaign.errors import ExitCode
@@ -810,7 +810,7 @@ def take_no_answer_for_no_consent(patch: pytest.MonkeyPatch) -> None:
 
 def ignore_the_canary(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(guards, "_canary", lambda _: ())
-    patch.setattr(probing, "_canary_speaks", lambda _: True)
+    patch.setattr(probing, "_canary_speaks", lambda *_: True)
 
 
 def ignore_the_error_share(patch: pytest.MonkeyPatch) -> None:
@@ -911,7 +911,7 @@ def go_on_after_a_stop(patch: pytest.MonkeyPatch) -> None:
 
 
 def keep_the_report_of_yesterday(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(nightly, "_write", lambda *_: [])
+    patch.setattr(reporting, "write", lambda *_: [])
 
 
 FAULTS: dict[Plant, str] = {  # and the promise at which one may be found
