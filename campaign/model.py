@@ -187,6 +187,7 @@ class Standing:
     suppressed: str = ""  # the reason; "" = may be contacted
     suppressed_until: datetime | None = None
     forgotten_at: datetime | None = None  # by order: nobody asks or mails this user
+    left_at: datetime | None = None  # when the roster was first read without this user; None while it shows the user
     undeliverable: str = ""  # the address (as compared) that a relay refused; void once the roster shows another
     used: int = 0  # slots used up: accepted, unknown, rejected, or deferred for the last time
     messages: int = 0  # slots whose message was accepted or may have been

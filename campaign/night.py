@@ -50,6 +50,7 @@ class Night:
     canary: list[Finding] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     standings: dict[str, Standing] = field(default_factory=dict)  # of the roster's users
+    left: list[Standing] = field(default_factory=list)  # of users who are not in the roster any more, as they were before
     decisions: list[Decision] = field(default_factory=list)
     planned: int = 0  # messages that the plan held before any guard
     trips: list[Trip] = field(default_factory=list)
@@ -156,6 +157,7 @@ class Night:
             "finished": stamp(self.finished or self.started),
             "exit_code": int(self.exit_code),
             "counts": self.counts(),
+            "left": [standing.user_id for standing in self.left],
             "guards": [asdict(trip) for trip in self.trips],
             "doubts": list(self.given.doubts),
             "report": [str(path) for path in self.reports],

@@ -21,8 +21,9 @@ _ASLEEP = timedelta(hours=2)  # between two answers; the longest pause is an hou
 
 def probe(night: Night, memory: Memory) -> None:
     """Fill in the night's findings and standings. What stops it is a problem of the night; only LedgerError is raised."""
-    users = night.given.roster.users
-    memory.enrol(users, memory.standings(), night.started)
+    users, known = night.given.roster.users, memory.standings()
+    memory.enrol(users, known, night.started)
+    night.left = _without(users, known)
     before = of_roster(night, memory.standings())
     try:
         _ask(night, memory, before)
@@ -31,6 +32,12 @@ def probe(night: Night, memory: Memory) -> None:
     except CampaignError as error:
         night.problems.append(error)
     night.standings = of_roster(night, memory.standings())
+
+
+def _without(users: Iterable[User], known: Mapping[str, Standing]) -> list[Standing]:
+    """Whom the ledger knows by name and the roster does not show."""
+    present = {user.user_id for user in users}
+    return [standing for user_id, standing in known.items() if user_id not in present and standing.email]
 
 
 def ask(config: Config, means: Means, signer: Signer, user_ids: Iterable[str]) -> list[Finding]:

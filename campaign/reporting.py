@@ -18,6 +18,7 @@ from campaign.ledger import Change, Ledger, Run
 from campaign.model import Outcome, Reason, Roster, Standing, Status
 from campaign.words import CHANGES
 
+_LISTED = 200  # users that a section lists
 _NAMED = 5  # users that are named for each kind of change
 _SAME_NIGHT = timedelta(hours=12)  # a night that was stopped and then approved is one
 
@@ -26,7 +27,7 @@ def write(config: Config, roster: Roster, standings: Mapping[str, Standing], led
     """Write the report of all rows of the roster; `standings` are by user id. Raises LedgerError; then the last one is whole."""
     about = config.report
     rows = report.rows(roster, standings, lambda _, standing: plan.upcoming(standing, config.policy))
-    background = _background(config, roster, ledger)
+    background = _background(config, roster, standings, ledger)
     at, mode = means.clock(), int(about.mode, 8)
     try:
         return report.write(rows, about.directory, formats=about.formats, mode=mode, at=at, background=background)
@@ -35,7 +36,7 @@ def write(config: Config, roster: Roster, standings: Mapping[str, Standing], led
         raise LedgerError(what, "the last report is whole; make room, then: campaign report") from error
 
 
-def _background(config: Config, roster: Roster, ledger: Ledger) -> report.Background:
+def _background(config: Config, roster: Roster, standings: Mapping[str, Standing], ledger: Ledger) -> report.Background:
     runs = ledger.nights()
     since = _night_before(runs)
     return report.Background(
@@ -46,7 +47,7 @@ def _background(config: Config, roster: Roster, ledger: Ledger) -> report.Backgr
         changes=_changes(ledger.changes(since, _NAMED)),
         limits=list(_limits(config)),
         remarks=list(_remarks()),
-        sections=list(_sections()),
+        sections=list(_sections(standings, ledger)),
         waits=config.policy.remind_after_days,
         capacity=lambda day: _capacity(config, day),
     )
@@ -57,9 +58,30 @@ def _remarks() -> Iterator[report.Remark]:
     yield from ()
 
 
-def _sections() -> Iterator[report.Section]:
+def _sections(standings: Mapping[str, Standing], ledger: Ledger) -> Iterator[report.Section]:
     """Parts of the report of their own, after all others."""
-    yield from ()
+    yield from _taken_back(standings)
+    yield from _gone(ledger)
+
+
+def _taken_back(standings: Mapping[str, Standing]) -> Iterator[report.Section]:
+    """Who had consented and lacks it again, with the dates."""
+    found = sorted((s.revoked_at, s.email, s.user_id, s.messages) for s in standings.values() if s.revoked_at)
+    if found:
+        text = f"{len(found):,} user(s) had consented and lack it again. Each is left alone for a while before the next message."
+        more = [f"The last {_LISTED} of them:"] if len(found) > _LISTED else []
+        table = [(email, user_id, f"{at:%Y-%m-%d}", messages) for at, email, user_id, messages in found[: -_LISTED - 1 : -1]]
+        yield report.Section("Consent taken back", [text, *more], ("address", "user id", "found on", "messages"), table)
+
+
+def _gone(ledger: Ledger) -> Iterator[report.Section]:
+    """Who is not in the roster any more."""
+    number, last = ledger.left(_LISTED)
+    if number:
+        text = f"{number:,} user(s) are not asked or mailed while the roster is without them. Who returns goes on from there."
+        more = [f"The last {len(last):,} of them:"] if number > len(last) else []
+        table = [(s.email, s.user_id, f"{s.left_at:%Y-%m-%d}", s.status) for s in last]
+        yield report.Section("Not in the roster any more", [text, *more], ("address", "user id", "since", "last answer"), table)
 
 
 def _night_before(runs: Sequence[Run]) -> datetime | None:

@@ -28,7 +28,7 @@ AT = datetime(2026, 11, 23, 19, 12, tzinfo=UTC)
 ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 COLUMNS = (
     "user_id, email, name, status, action, reason, messages, first_sent, last_sent, last_outcome, last_probed, granted_at, "
-    "next_action, next_due, detail, line"
+    "next_action, next_due, detail, line, revoked_at"
 )
 
 # What a cell is given, and what it shows. Wherever it starts like a formula the CSV has one apostrophe more.
@@ -198,20 +198,25 @@ def test_the_history_is_kept_whatever_the_formats(tmp_path: Path) -> None:
 
 def test_a_csv_line_is_plain_text_with_times_in_utc(tmp_path: Path) -> None:
     berlin = datetime(2026, 11, 23, 20, 12, 0, 999_999, tzinfo=timezone(timedelta(hours=1)))
-    current, *_ = write_all(tmp_path, row(name="Zoë", messages=2, last_sent=berlin, next_due=AT + timedelta(days=3)))
+    current, *_ = write_all(
+        tmp_path, row(name="Zoë", messages=2, last_sent=berlin, next_due=AT + timedelta(days=3), revoked_at=AT)
+    )
 
     assert current.read_bytes().split(b"\n")[1:] == [
         f"{ID},anna@example.com,Zoë,granted,,granted,2,,2026-11-23T19:12:00Z,,2026-11-23T19:12:00Z,2026-11-23T19:12:00Z,,"
-        "2026-11-26T19:12:00Z,,2".encode(),
+        "2026-11-26T19:12:00Z,,2,2026-11-23T19:12:00Z".encode(),
         b"",
     ]
 
 
 def test_three_readers_find_the_same_typed_cells_in_the_workbook(tmp_path: Path) -> None:
-    _, book, *_ = write_all(tmp_path, row(user_id="007", name="1E5", messages=2, last_sent=AT, detail="2026-11-23"))
+    _, book, *_ = write_all(
+        tmp_path, row(user_id="007", name="1E5", messages=2, last_sent=AT, detail="2026-11-23", revoked_at=AT)
+    )
 
     naive = AT.replace(tzinfo=None)
-    typed = ["007", "anna@example.com", "1E5", "granted", "", "granted", 2, "", naive, "", naive, naive, "", "", "2026-11-23", 2]
+    sent = [2, "", naive, "", naive, naive, "", "", "2026-11-23", 2, naive]
+    typed = ["007", "anna@example.com", "1E5", "granted", "", "granted", *sent]
     assert of_calamine(book)[1] == typed
     assert of_openpyxl(book)[1] == [None if cell == "" else cell for cell in typed]
     assert of_zip(book)[1] == [
@@ -269,7 +274,7 @@ def test_the_workbook_is_ready_to_read_filter_and_print(tmp_path: Path) -> None:
 
     sheet = openpyxl.load_workbook(book)["Users"]
     fills = [sheet.cell(line, 4).fill.fgColor.rgb for line in range(2, 8)]
-    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", "A1:P7")
+    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", "A1:Q7")
     assert sheet["A1"].font.b
     assert sheet["K2"].number_format == "yyyy-mm-dd hh:mm"
     assert [sheet[cell].comment.text for cell in ("H1", "I1", "K1", "L1", "N1")] == ["UTC"] * 5
@@ -292,7 +297,7 @@ def test_what_does_not_fit_on_one_sheet_continues_on_the_next(tmp_path: Path, mo
 
     sheets = openpyxl.load_workbook(book)
     assert sheets.sheetnames == ["Users", "Users 2", "Users 3"]
-    assert [sheet.auto_filter.ref for sheet in sheets] == ["A1:P11", "A1:P11", "A1:P2"]
+    assert [sheet.auto_filter.ref for sheet in sheets] == ["A1:Q11", "A1:Q11", "A1:Q2"]
     assert [[line[15] for line in of_zip(book, sheet)[1:]] for sheet in (1, 2, 3)] == [
         [*range(2, 12)],
         [*range(12, 22)],

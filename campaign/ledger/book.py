@@ -208,6 +208,15 @@ class Ledger:
             this = (self._mine(users), users.c.user_id == user_id)
             return connection.execute(select(users.c.left_at).where(*this)).scalar()
 
+    def left(self, most: int) -> tuple[int, list[Standing]]:
+        """How many users are not in the roster any more, and the last of them, at most so many; the nameless left out."""
+        gone = (self._mine(users), users.c.left_at.is_not(None), users.c.forgotten_at.is_(None))
+        with self._transaction() as connection:
+            number = connection.execute(select(func.count()).select_from(users).where(*gone)).scalar_one()
+            rows = connection.execute(select(users).where(*gone).order_by(users.c.left_at.desc(), users.c.user_id).limit(most))
+            found = [self._unmask(standing_of(row, [])) for row in rows.mappings()]
+        return number, [standing for standing in found if standing.email]
+
     def events(self, user_id: str) -> list[Event]:
         """Everything that happened to one user, in order."""
         with self._transaction() as connection:

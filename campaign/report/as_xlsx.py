@@ -17,7 +17,7 @@ from campaign.report.rows import Row
 from campaign.report.tally import Tally
 
 _ROWS_A_SHEET = 1_048_575  # what Excel has, less the header
-_WIDTHS = (39, 31, 24, 19, 12, 20, 13, 19, 19, 16, 19, 19, 16, 19, 38, 10)
+_WIDTHS = (39, 31, 24, 19, 12, 20, 13, 19, 19, 16, 19, 19, 16, 19, 38, 10, 19)
 _STATUS = Row._fields.index("status")
 _FILLS: dict[str, str] = {  # the word says it all; the colour only helps the eye
     Status.GRANTED: "#E2F0D9",
@@ -92,7 +92,7 @@ class _Book:
             self._sheet.set_column(column, column, width, format_)
         self._sheet.set_default_row(18)
         self._sheet.freeze_panes(1, 0)
-        self._sheet.ignore_errors({"number_stored_as_text": f"A1:P{_ROWS_A_SHEET + 1}"})
+        self._sheet.ignore_errors({"number_stored_as_text": f"A1:Q{_ROWS_A_SHEET + 1}"})
 
     def _set_up_print(self) -> None:
         self._sheet.set_landscape()

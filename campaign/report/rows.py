@@ -26,6 +26,7 @@ class Row(NamedTuple):
     next_due: datetime | None
     detail: str
     line: int
+    revoked_at: datetime | None = None
 
 
 Upcoming = Callable[[User, Standing], tuple[str, datetime | None]]
@@ -62,6 +63,7 @@ def _known(line: int, user: User, standing: Standing, upcoming: Upcoming) -> Row
         next_due=next_due,
         detail="" if user.closed else standing.detail,
         line=line,
+        revoked_at=standing.revoked_at,
     )
 
 

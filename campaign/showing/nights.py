@@ -41,6 +41,7 @@ def plan(done: Night) -> Page:
         _outgrown(done),
         [_mailed(done)] if done.planned else [],
         _left_alone(done.decisions),
+        _gone(done),
         _unusable(done),
         _doubtful(done),
         [Line(f"guard {trip.guard}: {trip.seen}", Tone.DOUBT) for trip in done.trips],
@@ -122,6 +123,14 @@ def _outgrown(done: Night) -> list[Line]:
     added = ", ".join(dict.fromkeys(one for scopes in again.values() for one in scopes))
     text = f"{len(again)} user(s) consented before {added} was asked for, and must do so again{had}"
     return [Line(text, Tone.DOUBT)] if again else []
+
+
+def _gone(done: Night) -> list[Table]:
+    """Who is not in the roster any more, those first whom the last night still saw."""
+    gone = sorted(done.left, key=lambda standing: (standing.left_at is None, standing.left_at or done.started), reverse=True)
+    rows = [(f"since {s.left_at:%Y-%m-%d}" if s.left_at else "new", s.email, s.user_id) for s in gone[:_NAMES]]
+    more = f"and {len(gone) - _NAMES} more: see the report" if len(gone) > _NAMES else ""
+    return [Table(("since", "whom", "user id"), rows, heading="not in the roster any more", more=more)] if rows else []
 
 
 def _unusable(done: Night) -> list[Table]:
