@@ -9,7 +9,7 @@ from campaign.config import Config
 from campaign.errors import LedgerError
 from campaign.explaining import one_of
 from campaign.ledger import hold, open_ledger, witness_of
-from campaign.roster import read_roster
+from campaign.roster import read_customers, read_roster
 
 _NAME = "%Y-%m-%dT%H%M%SZ"  # of a report in the history, by the time of its run
 
@@ -44,6 +44,7 @@ def purge(config: Config, days: int, now: datetime) -> Purged:
     """
     before = now - timedelta(days=days)
     present = {shown.user_id.lower() for _, shown in read_roster(config).rows}  # a rejected row is there, too
+    present |= {one.user_id for one in read_customers(config)}
     with hold(config) as lock, open_ledger(config, lock) as ledger:
         removed = ledger.purge(present, before, now)
         ledger.compact()

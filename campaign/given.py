@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 from campaign import sasl
 from campaign.config import Config
-from campaign.docusign import Signer, consent_url, load_key
+from campaign.customers import Administrator
+from campaign.docusign import Signer, admin_consent_url, consent_url, load_key
 from campaign.errors import RosterError, TemplateError
 from campaign.mailer import Mailer, Route
 from campaign.message import Composer, new_message_id
 from campaign.model import ESCALATION, Delivery, Roster, Slot, User
-from campaign.roster import read_roster
+from campaign.roster import read_customers, read_roster
 from campaign.stopping import Stop
 
 _SAMPLE = 4  # users; a template that fails for each of them is broken
@@ -66,18 +67,22 @@ class Given:
     composer: Composer
     mailers: tuple[Mailer, ...]  # one for each connection
     doubts: tuple[str, ...] = ()  # what in the mails looks like spam, with file and line
+    administrators: tuple[Administrator, ...] = ()  # of an ISV's customers
 
 
 def prepare(config: Config, means: Means) -> Given:
     """Read roster, key, templates and password. Raises ConfigError, RosterError or TemplateError; nothing was attempted then."""
     signer = Signer(config.docusign, load_key(config.docusign.private_key_file))
-    given = Given(read_roster(config), signer, composer(config), mailers(config, means, config.mail.connections))
+    connections = mailers(config, means, config.mail.connections)
+    given = Given(read_roster(config), signer, composer(config), connections, administrators=read_customers(config))
     if not given.roster.users:
         first = given.roster.rejects[0]
         raise RosterError(
             f"{config.roster.file}:{first.line}: {first.reason}; no other row can be used either", "export it again"
         )
-    return replace(given, doubts=tuple(doubts(config, given.composer, given.roster.users, means.clock())))
+    administrators = [one for one in given.administrators if not one.fault]
+    told = [doubts(config, given.composer, people, means.clock()) for people in (given.roster.users, administrators)]
+    return replace(given, doubts=tuple(dict.fromkeys(doubt for doubts in told for doubt in doubts)))
 
 
 def doubts(config: Config, of: Composer, users: Sequence[User], now: datetime) -> list[str]:
@@ -124,6 +129,7 @@ def composer(config: Config) -> Composer:
         sender=config.mail.sender,
         reply_to=config.mail.reply_to,
         consent_url=consent_url(config.docusign),
+        admin_consent_url=admin_consent_url(config.docusign),
         scopes=config.docusign.scopes,
         account_host=urlsplit(config.docusign.server).netloc,
         language=config.templates.language,

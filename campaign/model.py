@@ -39,6 +39,7 @@ class Action(StrEnum):
     INVITED = "invited"
     REMINDED = "reminded"
     ESCALATED = "escalated"  # the user's manager was written to
+    ASKED = "asked"  # a customer's administrator was written to
 
 
 class Reason(StrEnum):

@@ -2,13 +2,14 @@
 
 import secrets
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from campaign import plan
 from campaign.config import Config
+from campaign.customers import Administrator, Customer, Figures, figures, grouped, is_customer, left_alone
 from campaign.errors import CampaignError, ExitCode, GuardTripped
 from campaign.given import Given, Means
 from campaign.ledger import RunLock
@@ -49,9 +50,10 @@ class Night:
     finished: datetime | None = None
     canary: list[Finding] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    standings: dict[str, Standing] = field(default_factory=dict)  # of the roster's users
+    standings: dict[str, Standing] = field(default_factory=dict)  # of the roster's users, and of administrators
     left: list[Standing] = field(default_factory=list)  # of users who are not in the roster any more, as they were before
-    decisions: list[Decision] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)  # about the roster's users
+    asking: list[Decision] = field(default_factory=list)  # about administrators of customers
     planned: int = 0  # messages that the plan held before any guard
     trips: list[Trip] = field(default_factory=list)
     escalations: list[Decision] = field(default_factory=list)  # the messages to managers
@@ -105,13 +107,40 @@ class Night:
 
     @property
     def messages(self) -> list[Decision]:
-        """Tonight's messages in the order in which they are sent: users first, then managers."""
-        return [*plan.in_sending_order(self.decisions), *(d for d in self.escalations if d.action)]
+        """Tonight's messages in the order in which they are sent: administrators and users first, then managers."""
+        return [*plan.in_sending_order([*self.asking, *self.decisions]), *(d for d in self.escalations if d.action)]
+
+    @property
+    def administrators(self) -> list[Administrator]:
+        """The administrators who can be asked."""
+        return [one for one in self.given.administrators if not one.fault]
+
+    @property
+    def customers(self) -> list[Customer]:
+        """An ISV's customers with their users, in the file's order."""
+        return grouped(self.given.administrators, self.given.roster.users, self.standings)
+
+    @property
+    def customer_figures(self) -> list[Figures]:
+        """Each customer in figures, with what this night decided about its administrator."""
+        if not self.given.administrators:
+            return []
+        decided = {d.user.user_id: replace(self.standings[d.user.user_id], reason=d.reason) for d in self.asking}
+        standings, customers = {**self.standings, **decided}, self.customers
+        waits = left_alone(self.config, customers, standings, self.means.clock())
+        upcoming = plan.upcoming_for(self.config.policy, waits)
+        return [*figures(customers, self.given.roster.users, standings, upcoming, waits)]
 
     @property
     def rejects(self) -> list[Reject]:
         """The rows that cannot be used, also those that only no message can be written for."""
-        return [*self.given.roster.rejects, *self.unwritable]
+        return [*self.given.roster.rejects, *(reject for reject in self.unwritable if not is_customer(reject.user_id))]
+
+    @property
+    def unfit_customers(self) -> list[Reject]:
+        """The same of the customers' file."""
+        unfit = (Reject(one.line, one.fault, one.user_id, one.email, one.name) for one in self.given.administrators if one.fault)
+        return [*unfit, *(reject for reject in self.unwritable if is_customer(reject.user_id))]
 
     @property
     def withheld(self) -> bool:
@@ -135,7 +164,7 @@ class Night:
             "users": len(self.given.roster.users),
             "status": dict(status + Counter({Status.REJECTED.value: rejects})),
             "state": dict(Counter(str(self._state(decision)) for decision in self.decisions)),
-            "action": dict(Counter(str(d.action) for d in [*users, *self.escalations] if d.action)),
+            "action": dict(Counter(str(d.action) for d in [*users, *self.asking, *self.escalations] if d.action)),
             "reason": dict(reason + Counter({Reason.INVALID_ROW.value: rejects})),
             "outcome": dict(Counter(str(d.outcome) for d in self.deliveries)),
         }
@@ -161,4 +190,5 @@ class Night:
             "guards": [asdict(trip) for trip in self.trips],
             "doubts": list(self.given.doubts),
             "report": [str(path) for path in self.reports],
+            **({"customers": [one.as_json() for one in self.customer_figures]} if self.given.administrators else {}),
         }

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from campaign import guards, plan, report, reporting
 from campaign.config import Config
+from campaign.customers import left_alone
 from campaign.errors import CampaignError, GuardTripped, LedgerError, TemplateError
 from campaign.given import Means, prepare
 from campaign.handover import hand_over
@@ -23,7 +24,7 @@ from campaign.model import Action, Decision, Reason, Reject, Trip
 from campaign.night import Night, new_run_id
 from campaign.probing import of_roster, probe
 from campaign.rehearsing import rehearse
-from campaign.roster import read_roster
+from campaign.roster import read_customers, read_roster
 from campaign.words import EVENTS
 
 
@@ -70,7 +71,7 @@ def rewrite_report(config: Config, means: Means) -> list[Path]:
         if ledger is None:
             raise LedgerError(f"{config.ledger_name} knows nothing of this campaign", "the first night makes it: campaign run")
         ledger.meet(roster.users)
-        return reporting.write(config, roster, ledger.standings(), ledger, means)
+        return reporting.write(config, roster, read_customers(config), ledger.standings(), ledger, means)
 
 
 def _begin(night: Night, ledger: Ledger) -> None:
@@ -97,7 +98,8 @@ def _decide(night: Night, memory: Memory, approved: int | None) -> None:
         night.trips = guards.check(seen, night.config.guards, approved)
     if night.withheld:
         reason = _why_withheld(night)
-        night.decisions, night.escalations = (_without_mail(d, reason) for d in (night.decisions, night.escalations))
+        for decided in (night.decisions, night.asking, night.escalations):
+            decided[:] = _without_mail(decided, reason)
 
 
 def _terms(night: Night, memory: Memory) -> plan.Terms:
@@ -112,6 +114,7 @@ def _terms(night: Night, memory: Memory) -> plan.Terms:
         domains=frozenset(domain.lower() for domain in config.mail.allowed_domains),
         mailed=memory.last_mailed(),
         refused=memory.refused(),
+        left_alone=left_alone(config, night.customers, night.standings, now),
     )
 
 
@@ -139,7 +142,8 @@ def _mail(night: Night, ledger: Ledger) -> None:
         for mailer in night.given.mailers:
             connections.enter_context(mailer)
         done = hand_over(night, night.messages, ledger)
-    night.decisions = [done.decisions[d.user.user_id, d.step] if d.action else d for d in night.decisions]
+    for decided in (night.decisions, night.asking):
+        decided[:] = [done.decisions[d.user.user_id, d.step] if d.action else d for d in decided]
     night.escalations = [done.decisions[d.user.user_id, d.step] for d in night.escalations if d.action]
     night.deliveries = done.deliveries
     night.problems += done.problems
@@ -156,21 +160,27 @@ def _mention_escalations(night: Night) -> None:
 
 def _end(night: Night, ledger: Ledger) -> None:
     """Remember the decisions, write the report, and close the run."""
-    ledger.note_decisions(night.decisions, night.standings)
+    ledger.note_decisions([*night.decisions, *night.asking], night.standings)
     night.standings = of_roster(night, ledger.standings())
-    rejects = {_fingerprint(reject): reject for reject in night.rejects}
+    rejects = _rejects(night)
     new = ledger.new_rejects(rejects)
-    at = night.config.roster.file
-    night.attention = [f"{at}:{r.line}: {r.reason}" for mark, r in rejects.items() if mark in new]
+    night.attention = [told for mark, told in rejects.items() if mark in new]
     night.attention += [_in_words(news) for news in ledger.news()]
     ledger.note_counts(json.dumps(night.as_record()))
     try:
-        night.reports = reporting.write(night.config, night.given.roster, night.standings, ledger, night.means)
+        given, standings = night.given, night.standings
+        night.reports = reporting.write(night.config, given.roster, given.administrators, standings, ledger, night.means)
     except CampaignError as error:
         night.problems.append(error)
     night.finished = night.means.clock()
     ledger.finish(night.finished, night.exit_code, rejects)
     witness_of(night.config, ledger)
+
+
+def _rejects(night: Night) -> dict[str, str]:
+    """The rows that cannot be used, of the roster and of the customers' file, by their fingerprints."""
+    files = ((night.config.roster.file, night.rejects), (night.config.customers.file, night.unfit_customers))
+    return {_fingerprint(reject): f"{file}:{reject.line}: {reject.reason}" for file, rejects in files for reject in rejects}
 
 
 def _fingerprint(reject: Reject) -> str:

@@ -1,12 +1,14 @@
 """Who is mailed tonight, and why not the others (pure)."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from functools import cache, partial
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from campaign.config import Policy
+from campaign.customers import NEVER, Administrator
 from campaign.model import ESCALATION, Action, Decision, Outcome, Reason, Standing, Status, User, address_key, beyond, zone_called
 
 # Cron comes at the same hour, but a mail goes out some time into the night: without this, "after 3 days" would
@@ -32,6 +34,7 @@ class Terms:
     scope: str = ""  # that is asked for; "" = whatever was before
     refused: Collection[str] = frozenset()  # user ids whose last message the relay refused, for reasons of ours as it seemed
     unwritable: Collection[tuple[str, int]] = frozenset()  # (user id, step) of messages that cannot be written
+    left_alone: Mapping[str, datetime] = field(default_factory=dict)  # by user id, until when an administrator is asked first
 
 
 def room(sent: Sequence[datetime], per_day: int, now: datetime, linger: timedelta) -> int:
@@ -56,6 +59,19 @@ def upcoming(standing: Standing, policy: Policy) -> tuple[str, datetime | None]:
     return "remind" if standing.used else "invite", max((at for at in earliest if at), default=None)
 
 
+def upcoming_for(policy: Policy, left_alone: Mapping[str, datetime]) -> Callable[[User, Standing], tuple[str, datetime | None]]:
+    """What says of anybody what `upcoming` does, put off as long as an administrator is asked first (`Terms.left_alone`)."""
+    return lambda user, standing: after_the_administrator(upcoming(standing, policy), left_alone.get(user.user_id))
+
+
+def after_the_administrator(coming: tuple[str, datetime | None], until: datetime | None) -> tuple[str, datetime | None]:
+    """What `upcoming` says, put off until then, or for good until somebody corrects the customers' file."""
+    what, due = coming
+    if not what or until is None:
+        return coming
+    return ("", None) if until == NEVER else (what, max(due or until, until))
+
+
 def _is_barred(standing: Standing) -> bool:
     """Whether somebody must act before this user can be mailed again."""
     refused = standing.undeliverable and standing.undeliverable == address_key(standing.email)
@@ -76,9 +92,9 @@ def spacing(policy: Policy) -> timedelta:
 
 
 def decide(users: Sequence[User], standings: Mapping[str, Standing], terms: Terms) -> list[Decision]:
-    """One Decision for every user, in the roster's order; those with an action are tonight's messages.
+    """One Decision for everybody, in the given order; those with an action are tonight's messages.
 
-    `standings` hold tonight's findings.
+    `users` may hold customers' administrators. `standings` hold tonight's findings.
     """
     decisions = {user.user_id: _judge(user, standings[user.user_id], terms) for user in users}
     candidates = _open_first(in_sending_order(decisions.values()), terms)
@@ -88,28 +104,36 @@ def decide(users: Sequence[User], standings: Mapping[str, Standing], terms: Term
 
 
 def in_sending_order(decisions: Iterable[Decision]) -> list[Decision]:
-    """Tonight's messages: lower waves first, then whoever has waited longest.
+    """Tonight's messages: administrators first, who may spare many others theirs; lower waves; whoever has waited longest.
 
     Whose last message the relay refused comes after all others: if it refuses this one alone, it holds up nobody.
     """
-    return sorted((d for d in decisions if d.action), key=lambda d: (d.comes_last, d.user.wave, d.next_due, d.user.line))
+    order = attrgetter("user.wave", "next_due", "user.line")
+    wanted = (decision for decision in decisions if decision.action)
+    return sorted(wanted, key=lambda d: (d.comes_last, d.action is not Action.ASKED, *order(d)))
 
 
 def _judge(user: User, standing: Standing, terms: Terms) -> Decision:
     """What this user's own standing says; a message only if nothing speaks against it."""
-    what, due = upcoming(standing, terms.policy)
-    decision = Decision(user, Reason.WAITING, next_action=what, next_due=due, comes_last=user.user_id in terms.refused)
+    coming, last = upcoming(standing, terms.policy), user.user_id in terms.refused
+    what, due = after_the_administrator(coming, terms.left_alone.get(user.user_id))
+    decision = Decision(user, Reason.WAITING, next_action=what, next_due=due, comes_last=last)
     if reason := _obstacle(user, standing, terms):
         return replace(decision, reason=reason)
-    if not what:
+    if not coming[0]:
         return replace(decision, reason=Reason.CAP_REACHED)
     if due is None or terms.now < due - (timedelta(0) if standing.attempts else EARLY):
         waits_for = Reason.UNRESOLVED if standing.last_outcome == Outcome.UNKNOWN else Reason.WAITING
         return replace(decision, reason=waits_for)
-    action, step = Action.REMINDED if standing.used else Action.INVITED, standing.used + 1
-    if (user.user_id, step) in terms.unwritable:
+    if (user.user_id, standing.used + 1) in terms.unwritable:
         return replace(decision, reason=Reason.INVALID_ROW)
-    return replace(decision, reason=Reason.SENT, action=action, step=step)
+    return replace(decision, reason=Reason.SENT, action=_action(user, standing), step=standing.used + 1)
+
+
+def _action(user: User, standing: Standing) -> Action:
+    if isinstance(user, Administrator):
+        return Action.ASKED
+    return Action.REMINDED if standing.used else Action.INVITED
 
 
 def _obstacle(user: User, standing: Standing, terms: Terms) -> Reason | None:

@@ -10,27 +10,29 @@ from typing import TypeAlias, cast
 from email_validator import EmailNotValidError, validate_email
 
 from campaign.config import Config
+from campaign.customers import Administrator
 from campaign.errors import RelayRefused, UsageError
 from campaign.explaining import one_of
 from campaign.files import replaced
 from campaign.given import Means, composer, mailer, message_id
 from campaign.message import Composer, chain, freeze, mark_as_test
 from campaign.model import ESCALATION, Outcome, User, address_key
-from campaign.roster import read_roster
+from campaign.roster import read_customers, read_roster
 
 Preview: TypeAlias = Callable[..., EmailMessage]  # `preview(eight_bit=True)`: the message for a relay that takes such
-_STEPS = {"invite": 1, "reminder": 2, "later-reminder": 3, "escalation": ESCALATION}
+_STEPS = {"invite": 1, "reminder": 2, "later-reminder": 3, "escalation": ESCALATION, "administrator": 1}
 
 
 def preview(config: Config, user: str, template: str, now: datetime, locale: str = "") -> Preview:
     """Check that the message can be composed, in another language if `locale` says so, and give what composes it.
 
-    Nothing is recorded. Raises UsageError for an unknown user, template or language, and for an escalation where the roster
+    For the template "administrator", `user` means a customer: its id, its name, or its administrator's address. Nothing is
+    recorded. Raises UsageError for an unknown user, template or language, and for an escalation where the roster
     names no manager.
     """
     if template not in _STEPS:
         raise UsageError(f"there is no template {template!r}", f"give one of: {', '.join(_STEPS)}")
-    step, found = _STEPS[template], _user(config, user)
+    step, found = _STEPS[template], _administrator(config, user) if template == "administrator" else _user(config, user)
     if step == ESCALATION and not found.manager_email:
         raise UsageError(f"the roster names no manager of {found.email}", "fill in manager_email, or choose another user")
     messages = config.policy.escalate_after if step == ESCALATION else step - 1
@@ -94,6 +96,17 @@ def _reading(user: User, locale: str, of: Composer, step: int) -> User:
     if of.language(reader, step) not in chain(locale):
         raise UsageError(f"there is no such mail in {locale!r}", f"give one of: {', '.join(sorted(of.languages))}")
     return reader
+
+
+def _administrator(config: Config, wanted: str) -> Administrator:
+    """The customer that is meant. Raises UsageError where it is none, several, or one whose row cannot be used."""
+    key = address_key(wanted)
+    known = {one.user_id: one for one in read_customers(config)}
+    meant = [one for one in known.values() if key in {one.user_id, address_key(one.name), one.address}]
+    found = known[one_of([one.user_id for one in meant], wanted)]
+    if found.fault:
+        raise UsageError(f"{config.customers.file}:{found.line}: {found.fault}", "correct that row")
+    return found
 
 
 def _recipient(config: Config, to: str) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 
 from campaign import guards, plan
 from campaign.config import Config, Docusign
+from campaign.customers import finding
 from campaign.docusign import Prober, Signer
 from campaign.errors import CampaignError, DocusignUnreachable, GuardTripped, LedgerError
 from campaign.given import Means
@@ -21,9 +22,9 @@ _ASLEEP = timedelta(hours=2)  # between two answers; the longest pause is an hou
 
 def probe(night: Night, memory: Memory) -> None:
     """Fill in the night's findings and standings. What stops it is a problem of the night; only LedgerError is raised."""
-    users, known = night.given.roster.users, memory.standings()
-    memory.enrol(users, known, night.started)
-    night.left = _without(users, known)
+    everybody, known = [*night.given.roster.users, *night.administrators], memory.standings()
+    memory.enrol(everybody, known, night.started)
+    night.left = _without(everybody, known)
     before = of_roster(night, memory.standings())
     try:
         _ask(night, memory, before)
@@ -57,9 +58,9 @@ def ask(config: Config, means: Means, signer: Signer, user_ids: Iterable[str]) -
 
 
 def of_roster(night: Night, standings: Mapping[str, Standing]) -> dict[str, Standing]:
-    """The standings of the roster's users, also of those who are new."""
-    users = night.given.roster.users
-    return {user.user_id: standings.get(user.user_id) or Standing(user.user_id, user.email) for user in users}
+    """The standings of the roster's users and of customers' administrators, also of those who are new."""
+    everybody = [*night.given.roster.users, *night.administrators]
+    return {user.user_id: standings.get(user.user_id) or Standing(user.user_id, user.email) for user in everybody}
 
 
 def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
@@ -74,6 +75,7 @@ def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
             todo = [user.user_id for user in night.given.roster.users if _is_due(user, before[user.user_id], night)]
             with closing(prober.probe(todo)) as findings:
                 _note_all(findings, len(todo), night, memory, before)
+            _note_customers(night, memory)
     night.probed = means.clock()
     stop_if_asked(means.stop, config.stop_file)
 
@@ -117,3 +119,11 @@ def _note_all(findings: Iterator[Finding], total: int, night: Night, memory: Mem
                 noted = len(night.findings)
     finally:
         memory.note(night.findings[noted:], before, night.means.clock())
+
+
+def _note_customers(night: Night, memory: Memory) -> None:
+    """Note what the answers about a customer's users say of its administrator's consent."""
+    if night.administrators:
+        night.standings = standings = of_roster(night, memory.standings())
+        asked = (customer for customer in night.customers if not customer.administrator.fault)
+        memory.note(filter(None, (finding(customer, standings) for customer in asked)), standings, night.means.clock())

@@ -32,7 +32,8 @@ def rehearse(night: Night, terms: plan.Terms) -> None:
     _prove_templates(night, written, failed)
     night.unwritable = [_as_reject(*why) for why in failed.values()]
     reasons = {reject.user_id: reject.reason for reject in night.unwritable}
-    night.decisions = [_with_detail(decision, reasons) for decision in night.decisions] if failed else night.decisions
+    for decided in (night.decisions, night.asking) if failed else ():
+        decided[:] = [_with_detail(decision, reasons) for decision in decided]
 
 
 def too_many(failed: int, planned: int) -> bool:
@@ -41,8 +42,10 @@ def too_many(failed: int, planned: int) -> bool:
 
 
 def _decide(night: Night, terms: plan.Terms) -> None:
-    night.decisions = plan.decide(night.given.roster.users, night.standings, terms)
-    night.escalations = plan.escalate(night.decisions, night.standings, terms)
+    asked = [customer.administrator for customer in night.customers if customer.users and not customer.administrator.fault]
+    decisions = plan.decide([*asked, *night.given.roster.users], night.standings, terms)
+    night.asking, night.decisions = decisions[: len(asked)], decisions[len(asked) :]
+    night.escalations = plan.escalate(decisions, night.standings, terms)
 
 
 def _some_fail(night: Night, written: set[_Message], failed: dict[_Message, tuple[User, TemplateError]]) -> bool:
@@ -67,12 +70,13 @@ def _prove_templates(night: Night, written: Collection[_Message], failed: Mappin
     """Try the templates of which no message could be written tonight for a few others. Raises TemplateError."""
     if not failed:
         return
-    of, users = night.given.composer, {user.user_id: user for user in night.given.roster.users}
-    sound = {(of.language(users[user_id], step), step) for user_id, step in written}
+    of, everybody = night.given.composer, [*night.administrators, *night.given.roster.users]
+    users = {user.user_id: user for user in everybody}
+    sound = {(type(users[user_id]), of.language(users[user_id], step), step) for user_id, step in written}
     others = [user for user_id, user in users.items() if not any(user_id == failing for failing, _ in failed)]
     for (_, step), (user, _error) in failed.items():
-        if (of.language(user, step), step) not in sound:
-            for_somebody(of, step, night.started, reading_as(user, others))
+        if (type(user), of.language(user, step), step) not in sound:
+            for_somebody(of, step, night.started, reading_as(user, [one for one in others if type(one) is type(user)]))
 
 
 def _as_reject(user: User, error: TemplateError) -> Reject:

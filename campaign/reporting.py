@@ -1,17 +1,19 @@
 """Gathers what the report tells beside its rows, from the ledger and the configuration alone, and has it written.
 
-What else a person should read in the morning has its place here: a matter that needs somebody in `_remarks`, a part of the
-report of its own in `_sections`.
+What else a person should read in the morning has its place here: a matter that needs somebody beside `_one_consent`, a part of
+the report of its own beside `_customers`.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from campaign import plan, report
+from campaign import advice, plan, report
 from campaign.config import Config
+from campaign.customers import Administrator, Figures, figures, grouped, left_alone
 from campaign.errors import ExitCode, LedgerError
 from campaign.given import Means
 from campaign.ledger import Change, Ledger, Run
@@ -20,15 +22,32 @@ from campaign.words import CHANGES
 
 _LISTED = 200  # users that a section lists
 _NAMED = 5  # users that are named for each kind of change
+_ABOUT_CUSTOMERS = (
+    "Each customer's administrator is asked first, and its users are left alone meanwhile.",
+    "That an administrator has consented shows only in that the users turn granted.",
+)
 _SAME_NIGHT = timedelta(hours=12)  # a night that was stopped and then approved is one
 
 
-def write(config: Config, roster: Roster, standings: Mapping[str, Standing], ledger: Ledger, means: Means) -> list[Path]:
+def write(  # noqa: PLR0913, PLR0917  # all that it is made of
+    config: Config,
+    roster: Roster,
+    administrators: Sequence[Administrator],
+    standings: Mapping[str, Standing],
+    ledger: Ledger,
+    means: Means,
+) -> list[Path]:
     """Write the report of all rows of the roster; `standings` are by user id. Raises LedgerError; then the last one is whole."""
-    about = config.report
-    rows = report.rows(roster, standings, lambda _, standing: plan.upcoming(standing, config.policy))
+    about, at = config.report, means.clock()
+    customers = grouped(administrators, roster.users, standings)
+    waits = left_alone(config, customers, standings, at)
+    upcoming = plan.upcoming_for(config.policy, waits)
+    rows = report.rows(roster, standings, upcoming)
     background = _background(config, roster, standings, ledger)
-    at, mode = means.clock(), int(about.mode, 8)
+    if customers:
+        own = _customers(list(figures(customers, roster.users, standings, upcoming, waits)))
+        background = replace(background, sections=[own, *background.sections])
+    mode = int(about.mode, 8)
     try:
         return report.write(rows, about.directory, formats=about.formats, mode=mode, at=at, background=background)
     except OSError as error:
@@ -46,16 +65,17 @@ def _background(config: Config, roster: Roster, standings: Mapping[str, Standing
         since=since,
         changes=_changes(ledger.changes(since, _NAMED)),
         limits=list(_limits(config)),
-        remarks=list(_remarks()),
+        remarks=[] if config.customers.file else list(_one_consent(advice.count(roster.users, standings))),
         sections=list(_sections(standings, ledger)),
         waits=config.policy.remind_after_days,
         capacity=lambda day: _capacity(config, day),
     )
 
 
-def _remarks() -> Iterator[report.Remark]:
-    """What needs a person beside single users and the last run's end."""
-    yield from ()
+def _one_consent(found: advice.Advice) -> Iterator[report.Remark]:
+    """What an administrator's consent would clear, where that is much."""
+    if found.is_worth_a_word:
+        yield report.Remark(found.sentence.rstrip("."), "See how an administrator gives it", "campaign advise")
 
 
 def _sections(standings: Mapping[str, Standing], ledger: Ledger) -> Iterator[report.Section]:
@@ -82,6 +102,25 @@ def _gone(ledger: Ledger) -> Iterator[report.Section]:
         more = [f"The last {len(last):,} of them:"] if number > len(last) else []
         table = [(s.email, s.user_id, f"{s.left_at:%Y-%m-%d}", s.status) for s in last]
         yield report.Section("Not in the roster any more", [text, *more], ("address", "user id", "since", "last answer"), table)
+
+
+def _customers(found: Sequence[Figures]) -> report.Section:
+    """Each customer of an ISV: how far its users are, and what became of asking its administrator."""
+    header = ("customer", "users", "granted", "lacking", "not known", "administrator", "messages", "last sent", "reason", "next")
+    more = "users left alone until", "detail"
+    table = [
+        (
+            *(one.customer or "(none)", one.users, one.granted, one.lacking, one.unknown, one.administrator, one.messages),
+            *(_day(one.last_sent), one.reason, f"{one.next_action} {_day(one.next_due)}".strip()),
+            *(_day(one.users_wait_until), one.detail),
+        )
+        for one in found
+    ]
+    return report.Section("Customers", _ABOUT_CUSTOMERS, (*header, *more), table)
+
+
+def _day(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d}" if moment else ""
 
 
 def _night_before(runs: Sequence[Run]) -> datetime | None:

@@ -7,7 +7,7 @@ from campaign.model import Reason
 REASONS = {
     Reason.GRANTED: "have consented",
     Reason.SENT: "are mailed",
-    Reason.WAITING: "were mailed and have time until the next reminder",
+    Reason.WAITING: "have time until their next message is due",
     Reason.CAP_REACHED: "have had all their messages",
     Reason.RUN_FULL: "come on another night: max_per_run is reached",
     Reason.DAY_FULL: "come on another night: per_day is reached",

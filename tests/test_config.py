@@ -83,7 +83,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "templates": {"directory": None, "language": "en"},
     "report": {"formats": ("csv", "xlsx", "html"), "mode": "0600"},
     "ledger": {"url": "sqlite:///ledger.sqlite3", "ca_file": None, "password": None},
-    "customers": {"file": "", "admin_first_days": 7},
+    "customers": {"file": None, "admin_first_days": 7},
     "monitoring": {"healthcheck_url": SecretStr(""), "metrics_file": None, "log_file": None, "log_addresses": False},
 }
 
@@ -239,16 +239,12 @@ def test_all_commented_keys_of_the_shipped_example_are_valid_together(write: Wri
 
 def test_the_shipped_example_shows_every_key_that_works(write: Write) -> None:
     text = uncommented(COMMENTED)
-    absent = {"customers"}  # not built yet
     tables = {"columns", "password", "microsoft", "google"}
     keys = {*Config.model_fields} | {
-        field.alias or name
-        for section in DEFAULTS
-        for name, field in type(getattr(write(), section)).model_fields.items()
-        if section not in absent
+        field.alias or name for section in DEFAULTS for name, field in type(getattr(write(), section)).model_fields.items()
     }
 
-    assert [key for key in sorted(keys - absent - tables) if not re.search(rf"^(\[{key}\]|{key} =)", text, re.MULTILINE)] == []
+    assert [key for key in sorted(keys - tables) if not re.search(rf"^(\[{key}\]|{key} =)", text, re.MULTILINE)] == []
 
 
 # --- what is wrong: the place, the key, and what it should be
@@ -408,8 +404,6 @@ WRONG = [
         f'authority = "http://login.example"\ntenant = "t.example"\nclient_id = "{CLIENT_ID}"\nsecret = {{ env = "S" }}',
         "[mail.microsoft] authority: must be an https server",
     ),
-    # not in this version: refused rather than ignored
-    ("customers", 'file = "customers.csv"', "[customers] file is not available in this version"),
 ]
 
 

@@ -12,7 +12,7 @@ FLOORS = [
     ["errors"],
     ["model", "domains", "files", "bounded", "pace", "stopping", "crash", "outlets"],
     ["config", "words", "tls", "keys"],
-    ["https"],
+    ["https", "customers"],
     ["roster", "docusign", "guards", "plan", "message", "mailer", "ledger", "report", "sasl", "bounces"],
     ["given"],
     ["night"],

@@ -35,6 +35,7 @@ FACTS: dict[str, Any] = {
     "sender": "Contract Team <contracts@example.com>",
     "reply_to": "helpdesk@example.com",
     "consent_url": URL,
+    "admin_consent_url": f"{URL}&admin_consent_scope=signature",
     "scopes": ["signature", "impersonation"],
     "account_host": "account-d.docusign.com",
 }

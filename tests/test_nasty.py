@@ -30,6 +30,7 @@ def composer(tmp_path_factory: pytest.TempPathFactory) -> Composer:
         sender="contracts@example.com",
         reply_to="",
         consent_url=URL,
+        admin_consent_url=URL,
         scopes=["signature", "impersonation"],
         account_host="account.docusign.com",
     )

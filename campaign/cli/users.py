@@ -55,7 +55,9 @@ def diagnose(
 def preview(  # noqa: PLR0913, PLR0917  # its options
     user: UserArgument,
     config: ConfigFile = DEFAULT,
-    template: Annotated[str, typer.Option("--template", help="invite, reminder, later-reminder or escalation.")] = "invite",
+    template: Annotated[
+        str, typer.Option("--template", help="invite, reminder, later-reminder, escalation, administrator.")
+    ] = "invite",
     locale: Annotated[str, typer.Option("--locale", metavar="LOCALE", help="In this language, as de or pt-BR, instead.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Write FILE.eml, .html or .txt instead of printing the text.")] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Send it to this address, marked as a test.")] = None,

@@ -10,14 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from campaign.config.complaints import Places, explained, shown
+from campaign.config.complaints import Places, explained
 from campaign.config.environment import override
 from campaign.config.schema import Config
 from campaign.config.shape import tables
 from campaign.errors import ConfigError
-
-# Keys that are understood but whose work is not done yet: refusing them is better than ignoring what somebody relies on.
-_NOT_YET: tuple[tuple[str, str], ...] = (("customers", "file"),)
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
@@ -29,11 +26,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     given = _parsed(text, path)
     places = Places(path, text, override(given, environ))
     try:
-        config = Config.model_validate(_with_all_sections(given), context={"folder": path.absolute().parent, "environ": environ})
+        return Config.model_validate(_with_all_sections(given), context={"folder": path.absolute().parent, "environ": environ})
     except ValidationError as error:
         raise explained(error.errors(include_url=False), places) from None
-    _refuse_what_is_not_done(config, places)
-    return config
 
 
 def _text(path: Path) -> str:
@@ -72,11 +67,3 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
 def _with_all_sections(given: dict[str, Any]) -> dict[str, Any]:
     """Sections that are left out are read too: only so do their default paths start at the file's folder."""
     return {name: {} for name, kind in tables()} | given
-
-
-def _refuse_what_is_not_done(config: Config, places: Places) -> None:
-    for section, key in _NOT_YET:
-        table = getattr(config, section)
-        if getattr(table, key) != type(table).model_fields[key].default:
-            where = places[section, key]
-            raise ConfigError(f"{where}: {shown((section, key))} is not available in this version", "leave it out")

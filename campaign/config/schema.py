@@ -273,9 +273,9 @@ class Ledger(Section):
 
 
 class Customers(Section):
-    """`[customers]`: an ISV's campaign."""
+    """`[customers]`: an ISV's campaign, in which the administrators of its customers are asked first."""
 
-    file: str = ""
+    file: LocatedPathOrNone = None
     admin_first_days: Days = 7
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from campaign.config import Config
 from campaign.config.complaints import near
 from campaign.config.values import is_loopback
+from campaign.customers import grouped
 from campaign.doctor.steps import attempt, not_checked, reading
 from campaign.docusign import Signer, load_key
 from campaign.docusign.scopes import KNOWN
@@ -19,7 +20,7 @@ from campaign.given import Means, composer, doubts
 from campaign.message import Composer
 from campaign.model import ESCALATION, Check, Grade, Reject, Roster, User, printable, zone_called
 from campaign.rehearsing import too_many
-from campaign.roster import read_roster
+from campaign.roster import read_customers, read_roster
 
 _LEFT_OUT = "correct these rows, or the template; a night goes on without them"
 _LOOKS_LIKE_SPAM = "write this plainly: filters count it against a mail, and people were taught to distrust it"
@@ -44,6 +45,8 @@ def people(config: Config, means: Means) -> Iterator[Check]:
     """Read the roster, and compose every message that its users may get."""
     read, users = reading("roster", partial(_roster, config))
     yield read
+    if config.customers.file:
+        yield attempt("customers", partial(_customers, config, users or ()))
     yield attempt("templates", partial(_templates, config, means, users)) if users else not_checked(["templates"])
 
 
@@ -117,6 +120,20 @@ def _roster(config: Config) -> tuple[Check, tuple[User, ...]]:
     return Check("roster", grade, "; ".join([found, *doubts]), "; ".join(doubts.values())), roster.users
 
 
+def _customers(config: Config, users: Sequence[User]) -> Check:
+    """Read the customers' file, and say whose users are in the roster."""
+    customers = grouped(read_customers(config), users, {})
+    taken = sum(len(customer.users) for customer in customers)
+    found = f"{config.customers.file} has {len(customers)} customers, with {taken} users of the roster"
+    doubts = [f"line {c.administrator.line}: {c.administrator.fault}" for c in customers if c.administrator.fault]
+    doubts += [f"line {c.administrator.line}: no users in the roster" for c in customers if not c.users]
+    shown = "; ".join(
+        [found, *doubts[:_MOST_SHOWN], *([f"and {len(doubts) - _MOST_SHOWN} more"] if doubts[_MOST_SHOWN:] else [])]
+    )
+    advice = "correct these rows: nobody of a customer whose row cannot be used is mailed before"
+    return Check("customers", Grade.DOUBT if doubts else Grade.GOOD, shown, advice if doubts else "")
+
+
 def _doubts_about_rows(config: Config, roster: Roster) -> Iterator[tuple[str, str]]:
     """What is wrong with some of the rows, and what to do about it."""
     if rejects := roster.rejects:
@@ -166,7 +183,10 @@ def _composed(config: Config, of: Composer, means: Means, users: Sequence[User])
 
 
 def _messages(config: Config, users: Sequence[User]) -> Iterator[tuple[User, int]]:
-    """Everybody's invitation, first reminder and escalation, and the first user's further reminders. The closed get none."""
+    """Everybody's invitation, first reminder and escalation, the first user's further reminders, and administrators' mails.
+
+    The closed get none.
+    """
     escalates, reminders = config.policy.escalate_after > 0, len(config.policy.remind_after_days)
     first = users[0]
     for user in users:
@@ -175,3 +195,4 @@ def _messages(config: Config, users: Sequence[User]) -> Iterator[tuple[User, int
         if escalates and (user is first or (user.manager_email and not user.closed)):
             yield user, ESCALATION
     yield from ((first, step) for step in range(3, reminders + 2))
+    yield from ((one, step) for one in read_customers(config) if not one.fault for step in (1, 2))

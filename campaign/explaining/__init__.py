@@ -7,13 +7,14 @@ from typing import Any
 
 from campaign.config import Config
 from campaign.errors import RosterError, UsageError
+from campaign.explaining.belonging import belonging
 from campaign.explaining.coming import following
 from campaign.explaining.facts import Facts
 from campaign.explaining.letter import letter
 from campaign.ledger import Ledger, read_ledger
 from campaign.ledger.records import told_of
 from campaign.model import Reject, Standing, User, address_key, stamp
-from campaign.roster import read_roster
+from campaign.roster import read_customers, read_roster
 from campaign.showing.page import Page, as_text
 
 
@@ -43,6 +44,7 @@ class Story(Facts):
             "left_at": _stamp(self.left_at),
             "messages": standing.messages,
             "events": list(self._events()),
+            "customer": self.customer.as_json() if self.customer else None,
             "next": " ".join(following(self)),
             "next_action": self.next_action,
             "next_due": _stamp(due),
@@ -72,7 +74,17 @@ def explain(config: Config, user: str, now: datetime) -> Story:
             return _remembered(config, ledger, one_of(found, user), now)
         row = _new(config, user)
         standing = Standing(row.user_id, row.email)
-        return Story(config, now, standing, row=row, last_run=ledger.last_night(), is_stopped=config.stop_file.exists())
+        customer, until = belonging(config, row.user_id, ledger.standings(), now)
+        return Story(
+            config,
+            now,
+            standing,
+            row=row,
+            customer=customer,
+            left_alone_until=until,
+            last_run=ledger.last_night(),
+            is_stopped=config.stop_file.exists(),
+        )
 
 
 def one_of(user_ids: Sequence[str], wanted: str) -> str:
@@ -86,14 +98,17 @@ def one_of(user_ids: Sequence[str], wanted: str) -> str:
 
 
 def in_roster(config: Config, user: str) -> list[User | Reject]:
-    """The users, and the rows that cannot be used, whom a user id or an e-mail address means. Raises RosterError."""
+    """The users, administrators, and rows that cannot be used, whom a user id or an e-mail address means. Raises RosterError."""
     wanted, roster = address_key(user), read_roster(config)
-    rows: list[User | Reject] = [*roster.users, *roster.rejects]
+    administrators = (one for one in read_customers(config) if not one.fault)
+    rows: list[User | Reject] = [*roster.users, *administrators, *roster.rejects]
     return [row for row in rows if wanted in {address_key(row.user_id), address_key(row.email)}]
 
 
 def _remembered(config: Config, ledger: Ledger, user_id: str, now: datetime) -> Story:
-    standing, events = ledger.standings()[user_id], ledger.events(user_id)
+    standings, events = ledger.standings(), ledger.events(user_id)
+    standing = standings[user_id]
+    customer, until = belonging(config, user_id, standings, now)
     return Story(
         config,
         now,
@@ -102,6 +117,8 @@ def _remembered(config: Config, ledger: Ledger, user_id: str, now: datetime) -> 
         letters=ledger.letters(told.message_id for event in events if (told := told_of(event.detail))),
         left_at=ledger.left_at(user_id),
         mailed=ledger.last_mailed().get(address_key(standing.email)),
+        customer=customer,
+        left_alone_until=until,
         last_run=ledger.last_night(),
         is_stopped=config.stop_file.exists(),
     )

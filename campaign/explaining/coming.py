@@ -4,6 +4,7 @@ from datetime import datetime
 
 from campaign import plan
 from campaign.config import Policy
+from campaign.customers import NEVER
 from campaign.explaining.facts import Facts, message_name
 from campaign.ledger.standing import MOST_ATTEMPTS
 from campaign.model import Outcome, Reason, Reject, Status, address_key
@@ -39,6 +40,8 @@ def _granted(facts: Facts) -> str:
         return ""
     if facts.added:
         return f"The next run asks Docusign again: the consent that is there does not extend to {', '.join(facts.added)}."
+    if facts.is_administrator:
+        return "No message: most of the customer's users have turned granted. They are still asked in every run."
     days, seen = facts.config.docusign.verify_granted_days, facts.standing.verified_at
     last = f" on {facts.local(seen)}" if seen else ""
     return f"No message: consent was seen{last}. Docusign is asked again {days} days after that."
@@ -53,6 +56,8 @@ def _barred(facts: Facts) -> str:
         return f"No message until the roster shows another address. If this one does take mail: {lift}"
     if standing.reason == Reason.INVALID_ROW:
         return f"No message before the row in the roster can be used: {standing.detail}."
+    if facts.left_alone_until == NEVER and facts.customer:
+        return f"No message before the row of its customer can be used: {facts.customer.detail}."
     if standing.reason == Reason.DOMAIN_NOT_ALLOWED:
         return "No message while [mail] allowed_domains leaves out the domain of this address."
     return ""
@@ -85,11 +90,22 @@ def _message(facts: Facts, due: datetime) -> str:
 
 def _because(facts: Facts, due: datetime) -> str:
     """What makes the message due then and not before: whatever ends last."""
+    return _held_back(facts, due) or _by_schedule(facts, due)
+
+
+def _held_back(facts: Facts, due: datetime) -> str:
     standing, policy = facts.standing, facts.config.policy
     if due == standing.suppressed_until:
         return f"nobody is to contact this user before then ({standing.suppressed})"
+    if due == facts.left_alone_until and facts.customer:
+        return f"the administrator of {facts.customer.customer} is asked first, and has until then"
     if standing.revoked_at and due == standing.revoked_at + plan.spacing(policy):
         return f"consent was found to be taken back on {facts.local(standing.revoked_at)}, {_days(policy)} before"
+    return ""
+
+
+def _by_schedule(facts: Facts, due: datetime) -> str:
+    standing, policy = facts.standing, facts.config.policy
     if facts.mailed and due != plan.upcoming(standing, policy)[1]:
         return _pause(facts, *facts.mailed)
     if standing.attempts and standing.last_tried:
@@ -121,9 +137,10 @@ def _conditions(facts: Facts, due: datetime) -> str:
     standing, mail, policy = facts.standing, facts.config.mail, facts.config.policy
     is_early_enough = standing.used and not standing.attempts and due != standing.suppressed_until
     early = " (up to six hours earlier is in time)" if is_early_enough else ""
+    lacking = "a user of this customer lacks consent" if facts.is_administrator else "consent is lacking"
     day = f" and {mail.per_day} a day" if mail.per_day else ""
     return (
-        f"It goes out with the first run from then on{early} in which Docusign says again that consent is lacking"
+        f"It goes out with the first run from then on{early} in which Docusign says again that {lacking}"
         f"{_window(policy)}, with at most {policy.max_per_run} messages a run{day}: whoever has waited longest comes first."
     )
 

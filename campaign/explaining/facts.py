@@ -6,6 +6,7 @@ from datetime import datetime
 
 from campaign import plan
 from campaign.config import Config
+from campaign.customers import Figures, is_customer
 from campaign.ledger import OVERDUE, Event, Letter
 from campaign.ledger.masking import is_masked
 from campaign.ledger.records import Run
@@ -27,6 +28,8 @@ class Facts:
     left_at: datetime | None = None  # when the roster was first read without this user
     mailed: tuple[datetime, str] | None = None  # when the user's address was last mailed, on behalf of which user
     row: User | Reject | None = None  # of a user whom only the roster knows
+    customer: Figures | None = None  # whose user this is, or whose administrator
+    left_alone_until: datetime | None = None  # because that administrator is asked first
     last_run: Run | None = None
     is_stopped: bool = False  # by a STOP file
 
@@ -49,7 +52,9 @@ class Facts:
     @property
     def _upcoming(self) -> tuple[str, datetime | None]:
         """What the plan has next, and when by itself; nothing for a user who is out."""
-        return ("", None) if self._is_out else plan.upcoming(self.standing, self.config.policy)
+        if self._is_out:
+            return "", None
+        return plan.after_the_administrator(plan.upcoming(self.standing, self.config.policy), self.left_alone_until)
 
     @property
     def _is_out(self) -> bool:
@@ -74,6 +79,11 @@ class Facts:
     def to_command(self) -> str:
         """How a command names this user: by the user id, which means nobody else."""
         return "USER" if is_masked(self.standing.user_id) else self.standing.user_id
+
+    @property
+    def is_administrator(self) -> bool:
+        """Whether this is a customer's administrator, not a user."""
+        return is_customer(self.standing.user_id)
 
     @property
     def lacks_consent(self) -> bool:

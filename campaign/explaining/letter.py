@@ -26,7 +26,7 @@ def letter(facts: Facts) -> Page:
     stopped = [f"Nobody is asked or mailed while this file is there: {facts.config.stop_file}"] if facts.is_stopped else []
     return spaced(
         [Line(who, Tone.HEAD)],
-        [Line(_stands(facts))],
+        [Line(_stands(facts)), *map(Line, _customer(facts))],
         *_history(facts),
         [Line("What happens next", Tone.HEAD)],
         map(Line, [*stopped, *following(facts)]),
@@ -41,7 +41,8 @@ def _stands(facts: Facts) -> str:
         unusable = f", in a row that cannot be used: {row.reason}" if isinstance(row, Reject) else ""
         return f"In the roster at line {row.line}{unusable or '; no night has asked about this user yet'}."
     if standing.status == Status.GRANTED and standing.granted_at:
-        return f"Consent is there: first seen on {facts.local(standing.granted_at)}{_so_far(facts)}."
+        seen = "seems to be" if facts.is_administrator else "is"
+        return f"Consent {seen} there: first seen on {facts.local(standing.granted_at)}{_so_far(facts)}."
     if facts.lacks_consent:
         lacks = "was there, and is lacking again" if standing.revoked_at else "is lacking"
         if added := facts.added:
@@ -53,6 +54,14 @@ def _stands(facts: Facts) -> str:
         return f"Nothing is kept of what Docusign said{_so_far(facts)}."
     asked = "has given no usable answer about" if standing.last_probed else "has not been asked about"
     return f"Docusign {asked} this user yet{_so_far(facts)}."
+
+
+def _customer(facts: Facts) -> Iterator[str]:
+    """The customer of an ISV whose user or administrator this is, in figures."""
+    if one := facts.customer:
+        who = "Administrator of" if facts.is_administrator else f"A user of {one.customer}, whose administrator is"
+        figures = f"of its {one.users} users {one.granted} are granted and {one.lacking} lack consent"
+        yield f"{who} {one.customer if facts.is_administrator else one.administrator}: {figures}."
 
 
 def _so_far(facts: Facts) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import css_inline
 
+from campaign.customers import Administrator
 from campaign.errors import ConfigError, TemplateError
 from campaign.message import pages
 from campaign.message.doubts import doubts
@@ -43,8 +44,9 @@ class Composer:
 
     Each is written in the language of the user's `locale`, else in `language`. `directory` may hold any of the templates that
     ship, and others in their place for one language (`invite/de/body.txt`); what it lacks is taken from those that ship.
-    A mail to a user must show the consent URL. Every mail may show it, that server's root and its page of connected apps; a
-    template allows another https link with `{# allow: https://… #}`.
+    A mail to a user must show the consent URL, one to the administrator of a customer that for administrators, and neither may
+    show the other's. Every mail may show that server's root and its page of connected apps; a template allows another https link
+    with `{# allow: https://… #}`.
     Raises TemplateError, which names file and line, and ConfigError.
     """
 
@@ -56,6 +58,7 @@ class Composer:
         sender: str,
         reply_to: str,
         consent_url: str,
+        admin_consent_url: str,
         scopes: Sequence[str],
         account_host: str,
         language: str = DEFAULT,
@@ -68,6 +71,7 @@ class Composer:
             "sender": self._sender.name or self._sender.address,
             "reply_to": (self._reply_to or self._sender).address,
             "consent_url": consent_url,
+            "admin_consent_url": admin_consent_url,
             "account_host": account_host,
             "account_server": server,
         }
@@ -86,7 +90,7 @@ class Composer:
 
     def language(self, user: User, step: int) -> str:
         """Say in which language the `step`-th message to `user` is written. The manager is written to in the user's."""
-        name = kind_of(step).name
+        name = kind_of(user, step).name
         return self._templates.language(name, user.locale) or self._templates.language(name, self._default) or DEFAULT
 
     def pages(self) -> Iterator[tuple[str, str]]:
@@ -119,7 +123,7 @@ class Composer:
 
     def doubts(self, user: User, step: int, *, first_sent: datetime | None = None, messages: int = 0) -> list[str]:
         """Check, and tell what looks like spam in this mail though nothing refuses it, each with file and line."""
-        folder = f"{kind_of(step).name}/{self.language(user, step)}"
+        folder = f"{kind_of(user, step).name}/{self.language(user, step)}"
         found = doubts(*self._write(user, step, first_sent, messages))
         return [f"{self._templates.place(f'{folder}/{part}', doubt.needle)}: {doubt.what}" for part, doubt in found]
 
@@ -142,7 +146,7 @@ class Composer:
         """
         checked = self._checked.pop((user, step, first_sent, messages), None)
         subject, text, html = checked or self._write(user, step, first_sent, messages)
-        to = kind_of(step).addressee(user)
+        to = kind_of(user, step).addressee(user)
         message = EmailMessage(policy=WIRE if to.address.isascii() else WIRE_UTF8)
         for name, value in self._headers(to, subject, message_id, date):
             put(message, name, value)
@@ -157,13 +161,14 @@ class Composer:
     def _write(self, user: User, step: int, first_sent: datetime | None, messages: int) -> tuple[str, str, str]:
         """Give subject, text and HTML."""
         language = self.language(user, step)
-        folder = f"{kind_of(step).name}/{language}"
+        folder = f"{kind_of(user, step).name}/{language}"
         values = {**_about(user, step), **self._telling(user, language, first_sent), "messages": messages}
         try:
             subject, text, html = (self._templates.render(f"{folder}/{part}", values) for part in PARTS)
             return self._subject(folder, subject), self._text(folder, text), self._html(folder, html)
         except TemplateError as error:
-            raise TemplateError(f"{error} (for {user.email}, line {user.line} of the roster)", error.advice) from error
+            file = "customers' file" if isinstance(user, Administrator) else "roster"
+            raise TemplateError(f"{error} (for {user.email}, line {user.line} of the {file})", error.advice) from error
 
     def _telling(self, user: User, language: str, first_sent: datetime | None) -> dict[str, object]:
         """Give what depends on the language and the place of the reader."""
@@ -238,6 +243,7 @@ def _server(consent_url: str, account_host: str) -> str:
 
 
 def _about(user: User, step: int) -> dict[str, object]:
-    """Give what a template knows of the user. A manager is not greeted by the user's name."""
-    greeting = shown(kind_of(step).addressee(user).name)
-    return {"user": user, "row": user.row, "full_name": shown(full_name(user)), "greeting_name": greeting, "step": step}
+    """Give what a template knows of the user. Neither a manager nor an administrator is greeted by the name that the file has."""
+    greeting, name = shown(kind_of(user, step).addressee(user).name), shown(full_name(user))
+    of_customer = {"customer": name, "domains": user.domains} if isinstance(user, Administrator) else {}
+    return {"user": user, "row": user.row, "full_name": name, "greeting_name": greeting, "step": step, **of_customer}

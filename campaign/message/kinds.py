@@ -3,7 +3,7 @@
 To add a kind:
 
 1. give its step a name in `campaign.model`, as ESCALATION has one (the numbers from 1 are the messages to a user), and a line
-   in KINDS here;
+   in KINDS here; a kind that is another reader's, as an administrator's, has a line in `kind_of`;
 2. add `templates/<kind>/` with the three PARTS, which serve every language and hold no words, and `<language>/words.txt` for each
    language; what mails have in common stands in `templates/shared`. Name the files in pyproject.toml;
 3. if it shows another link than the users' consent URL, give that link to the Composer as one more fact, and its name here.
@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from campaign.customers import Administrator
 from campaign.message.wire import Mailbox, one_line
 from campaign.model import ESCALATION, User
 
@@ -51,12 +52,20 @@ def _manager(user: User) -> Mailbox:
     return Mailbox("", user.manager_email)
 
 
+def _administrator(user: User) -> Mailbox:
+    """The administrator's name is not known: `name` is the customer's."""
+    return Mailbox("", user.recipient)
+
+
 INVITE = Kind("invite", _user)
 REMINDER = Kind("reminder", _user)
 _BY_STEP = {1: INVITE, ESCALATION: Kind("escalation", _manager, link="")}
-KINDS = {kind.name: kind for kind in (INVITE, REMINDER, *_BY_STEP.values())}
+_ADMINISTRATOR = Kind("administrator", _administrator, link="admin_consent_url")
+KINDS = {kind.name: kind for kind in (INVITE, REMINDER, *_BY_STEP.values(), _ADMINISTRATOR)}
 
 
-def kind_of(step: int) -> Kind:
-    """Give the kind of the mail of that step."""
+def kind_of(user: User, step: int) -> Kind:
+    """Give the kind of the mail of that step to, or about, a user."""
+    if isinstance(user, Administrator):
+        return _ADMINISTRATOR
     return _BY_STEP.get(step, REMINDER)

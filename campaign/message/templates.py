@@ -24,7 +24,8 @@ _DECLARED = re.compile(r"\{#-?\s*allow:\s*(\S+)\s*-?#\}")
 
 _NAMES_ADVICE = (
     "a template knows user, row, greeting_name, full_name, step, first_sent, messages, application, scopes, consent_url,"
-    " account_server, account_host, reply_to, sender, language, direction"
+    " account_server, account_host, reply_to, sender, language, direction; that to an administrator admin_consent_url, customer,"
+    " domains, too"
 )
 
 

@@ -1,16 +1,17 @@
 """Looks ahead: from the roster and what the ledger knows, without any network, to the nights that a campaign takes."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from campaign import plan
 from campaign.config import Config
+from campaign.customers import grouped, left_alone
 from campaign.ledger import read_ledger
 from campaign.model import Standing, Status, User, beyond
 from campaign.outlook.nights import Batch, Limit, Outlook, Terms, outlook
-from campaign.roster import read_roster
+from campaign.roster import read_customers, read_roster
 
 __all__ = ["Outlook", "look_ahead"]
 
@@ -23,6 +24,7 @@ def look_ahead(config: Config, now: datetime) -> Outlook:
             ledger.meet(users)
         known = ledger.standings() if ledger else {}
     standings = [(user, known.get(user.user_id) or Standing(user.user_id, user.email)) for user in users]
+    waits = left_alone(config, grouped(read_customers(config), users, known), known, now)
     policy, start = config.policy, now.astimezone(config.policy.zone).date()
     lacking = [(user, standing) for user, standing in standings if not _has_consented(standing, config)]
     return outlook(
@@ -31,7 +33,7 @@ def look_ahead(config: Config, now: datetime) -> Outlook:
             asked=_asked(len(lacking), len(users), config),
             probes_per_hour=config.docusign.probes_per_hour,
             probe_burst=config.docusign.probe_burst,
-            batches=Counter(batch for user, standing in lacking for batch in _batches(user, standing, config, start)),
+            batches=Counter(batch for user, standing in lacking for batch in _batches(user, standing, config, waits, start)),
             limits=[*_limits(config)],
             per_minute=config.mail.per_minute,
             waits=policy.remind_after_days,
@@ -49,12 +51,12 @@ def _asked(lacking: int, users: int, config: Config) -> int:
     return lacking + (users - lacking) // max(1, config.docusign.verify_granted_days)
 
 
-def _batches(user: User, standing: Standing, config: Config, start: date) -> Iterator[Batch]:
+def _batches(user: User, standing: Standing, config: Config, waits: Mapping[str, datetime], start: date) -> Iterator[Batch]:
     """The message that the user gets next, where it is one that a night could send. Who is not known is taken to lack consent."""
     if standing.status == Status.USER_NOT_FOUND:
         return
     assumed = replace(standing, status=Status.CONSENT_REQUIRED)
-    what, due = plan.upcoming(assumed, config.policy)
+    what, due = plan.upcoming_for(config.policy, waits)(user, assumed)
     domains = {domain.lower() for domain in config.mail.allowed_domains}
     is_allowed = not domains or user.recipient.rpartition("@")[2].lower() in domains
     if what and is_allowed and not standing.forgotten_at:

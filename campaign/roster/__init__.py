@@ -6,19 +6,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from campaign.config import Config
+from campaign.customers import Administrator
 from campaign.errors import RosterError
 from campaign.model import Roster
+from campaign.roster.customers import customers_of
 from campaign.roster.header import layout_of
 from campaign.roster.records import Records, chunks, decoded
 from campaign.roster.rows import Row, judged, settled
 
-__all__ = ["read", "read_roster"]
+__all__ = ["read", "read_customers", "read_roster"]
 
 
 def read_roster(config: Config, file: Path | None = None) -> Roster:
     """The roster that the configuration names, or another file in its place. Raises RosterError."""
     about = config.roster
     return read(file or about.file, encoding=about.encoding, max_rows=about.max_rows, columns=about.columns)
+
+
+def read_customers(config: Config) -> tuple[Administrator, ...]:
+    """The administrators of the customers that the configuration names, if it does. Raises RosterError."""
+    file = config.customers.file
+    return customers_of(file, encoding=config.roster.encoding) if file else ()
 
 
 def read(path: Path, *, encoding: str = "", max_rows: int = 1_000_000, columns: Mapping[str, str] | None = None) -> Roster:

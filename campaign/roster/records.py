@@ -39,11 +39,15 @@ class Chunk(NamedTuple):
 
 
 @contextmanager
-def decoded(path: Path, encoding: str, max_rows: int) -> Iterator[io.TextIOWrapper]:
-    """Open the file as text whose lines end at a line feed alone. What cannot be read or decoded becomes a RosterError."""
+def decoded(path: Path, encoding: str, max_rows: int, section: str = "roster") -> Iterator[io.TextIOWrapper]:
+    """Open the file that a section of campaign.toml names, as text whose lines end at a line feed alone.
+
+    What cannot be read or decoded becomes a RosterError.
+    """
+    named = f"see [{section}] file in campaign.toml"
     try:
         with open(path, "rb", opener=_at_once) as file:  # Path.open takes no opener
-            _refuse_if_unfit(path, os.fstat(file.fileno()), max_rows)
+            _refuse_if_unfit(path, os.fstat(file.fileno()), max_rows, named)
             codec = _codec(file, encoding)
             start = file.tell()
             with io.TextIOWrapper(file, codec, newline="\n") as text:
@@ -53,7 +57,7 @@ def decoded(path: Path, encoding: str, max_rows: int) -> Iterator[io.TextIOWrapp
                     file.seek(start)
                     raise _undecodable(f"{path}:{_bad_line(file, codec)}", codec) from error
     except OSError as error:
-        raise RosterError(f"{path} cannot be read: {error.strerror}", "see [roster] file in campaign.toml") from error
+        raise RosterError(f"{path} cannot be read: {error.strerror}", named) from error
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -61,10 +65,10 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _refuse_if_unfit(path: Path, about: os.stat_result, max_rows: int) -> None:
+def _refuse_if_unfit(path: Path, about: os.stat_result, max_rows: int, named: str) -> None:
     """A file far larger than its rows may be is not even looked into: counting them would take minutes."""
     if not stat.S_ISREG(about.st_mode):
-        raise RosterError(f"{path} is not a plain file", "see [roster] file in campaign.toml")
+        raise RosterError(f"{path} is not a plain file", named)
     if about.st_size > max(SMALL, ROW * max_rows):
         what = f"{path}: a file of {about.st_size / 1_000_000:,.0f} MB, too large for {max_rows:,} rows"
         raise RosterError(what, "is this the roster? if that is meant: [roster] max_rows")

@@ -176,6 +176,7 @@ def thanks() -> str:
         sender="sandbox@example.com",
         reply_to="",
         consent_url="http://127.0.0.1/oauth/auth",
+        admin_consent_url="http://127.0.0.1/oauth/auth",
         scopes=(),
         account_host="127.0.0.1",
     )

@@ -14,6 +14,8 @@ from campaign.model import User
 from campaign.pages import pages
 from campaign.roster import read_roster
 from campaign.sandbox import Sandbox
+from campaign.sandbox.administration import CONNECTED_APPS
+from campaign.sandbox.organizing import organize
 from campaign.stopping import Stop
 
 
@@ -44,9 +46,14 @@ def serve(  # noqa: PLR0913  # each is an option of the command
     world.accounts.site = _site(config)
     with world:
         consent_canaries(world, config)
+        organized = organize(world.accounts, config, users)
         say(f"account server  {world.accounts.url}   ({len(users)} people; revoke at {world.accounts.url}/me/appconsent)")
         say(f"pages           {world.accounts.url}/information.html   (as campaign pages writes them)")
         say(f"mail catcher    127.0.0.1:{world.mail.port}, which keeps mails in {mails}")
+        for organization, administrator in organized:
+            say(f"organization    {organization.name}: {', '.join(organization.domains)}, administered by {administrator}")
+        if organized and not config.customers.file:
+            say(f"                consents for all of it at {world.accounts.url}{CONNECTED_APPS}")
         say("try: campaign plan    stop with Ctrl-C")
         stop.wait()
 

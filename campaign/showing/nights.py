@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from campaign import advice
+from campaign.customers import Administrator, Figures
 from campaign.model import Action, Check, Decision, Grade, Outcome, Reason, Status, beyond
 from campaign.night import Night
 from campaign.showing.page import Line, Page, Table, Tone, spaced
@@ -17,7 +18,7 @@ _ALL_IS_WELL = {Reason.GRANTED, Reason.SENT}
 _WOULD_BE_MAILED = {Reason.NOT_APPROVED, Reason.GUARD}
 _NEEDS_A_PERSON = {Reason.UNDELIVERABLE, Reason.UNRESOLVED, Reason.USER_NOT_FOUND, Reason.INVALID_ROW, Reason.NO_ANSWER}
 _MARKS = {Grade.GOOD: ("ok", Tone.GOOD), Grade.DOUBT: ("look", Tone.DOUBT), Grade.BAD: ("FAIL", Tone.BAD)}
-_VERBS = {Action.INVITED: "invite", Action.REMINDED: "remind", Action.ESCALATED: "escalate"}
+_VERBS = {Action.INVITED: "invite", Action.REMINDED: "remind", Action.ESCALATED: "escalate", Action.ASKED: "ask"}
 
 
 def night(done: Night) -> Page:
@@ -40,6 +41,7 @@ def plan(done: Night) -> Page:
         [_headline(done, f"{done.planned} message(s) planned"), _reasons(done)],
         _outgrown(done),
         [_mailed(done)] if done.planned else [],
+        _customers(done),
         _left_alone(done.decisions),
         _gone(done),
         _unusable(done),
@@ -80,7 +82,7 @@ def _tone(reason: Reason) -> Tone:
 
 
 def _mailed(done: Night) -> Table:
-    wanted = [d for d in done.decisions if d.action or d.reason in _WOULD_BE_MAILED]
+    wanted = [d for d in [*done.asking, *done.decisions] if d.action or d.reason in _WOULD_BE_MAILED]
     rows = [*map(_to_user, wanted), *map(_to_manager, done.escalations)]
     left_out = len(rows) - _NAMES
     more = f"and {left_out} more: campaign plan --out plan.csv has them all" if left_out > 0 else ""
@@ -88,11 +90,27 @@ def _mailed(done: Night) -> Table:
 
 
 def _to_user(decision: Decision) -> tuple[str, str, str]:
-    return _VERBS.get(decision.action, decision.next_action), decision.user.email, decision.user.name
+    verb = _VERBS[Action.ASKED] if isinstance(decision.user, Administrator) else decision.next_action
+    return _VERBS.get(decision.action, verb), decision.user.email, decision.user.name
 
 
 def _to_manager(decision: Decision) -> tuple[str, str, str]:
     return _VERBS[Action.ESCALATED], decision.user.manager_email, f"about {decision.user.email}"
+
+
+def _customers(done: Night) -> list[Table]:
+    """Each customer of an ISV in figures: how far its users are, whom it was asked of, and until when they are left alone."""
+    rows = [_customer(one) for one in done.customer_figures]
+    more = f"and {len(rows) - _NAMES} more: campaign plan --json has them all" if len(rows) > _NAMES else ""
+    columns = ("customer", "users", "granted", "lacking", "not known", "administrator", "asked", "and")
+    return [Table(columns, rows[:_NAMES], heading="customers", more=more)] if rows else []
+
+
+def _customer(one: Figures) -> tuple[str, ...]:
+    figures = (f"{one.users} users", f"{one.granted} granted", f"{one.lacking} lacking", f"{one.unknown} not known")
+    until = f"users left alone until {one.users_wait_until:%Y-%m-%d}" if one.users_wait_until else ""
+    state = one.detail or ", ".join(filter(None, (one.reason, until)))
+    return one.customer or "(none)", *figures, one.administrator, f"{one.messages} times" if one.customer else "", state
 
 
 def _left_alone(decisions: Iterable[Decision]) -> list[Table]:
