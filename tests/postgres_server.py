@@ -162,6 +162,9 @@ def ledgers(*marks: pytest.MarkDecorator) -> list[Any]:
     return ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, *marks])]
 
 
+in_a_file = pytest.mark.parametrize("ledger_keys", ["sqlite"], indirect=True)  # what no other ledger has
+
+
 def keys_of(request: pytest.FixtureRequest) -> Keys:
     """The keys of campaign.toml for an empty ledger of the kind that is asked for."""
     if request.param == "sqlite":

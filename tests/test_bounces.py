@@ -34,6 +34,7 @@ from campaign.returning import Returned, take_back
 from campaign.tls import verifying_context
 from tests.imap_server import ImapServer
 from tests.patience import soon
+from tests.postgres_server import Keys, in_a_file
 from tests.test_dsn import exchange, exim, gmail, postfix
 from tests.token_server import TokenServer, service_account_file
 from tests.world import FIRST_NIGHT, World, email, user_id
@@ -42,9 +43,9 @@ PASSWORD = "pa$$wörd"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, ledger_keys: Keys) -> Iterator[World]:
     """A campaign that has written to persons 1, 2 and 3, and a maildir with nothing in it."""
-    with World(tmp_path / "world") as world:
+    with World(tmp_path / "world", ledger=ledger_keys) as world:
         world.roster([1, 2, 3])
         world.night(approve=3)
         for folder in ("new", "cur", "tmp"):
@@ -119,6 +120,7 @@ def test_the_report_of_any_great_mail_system_does(world: World) -> None:
     assert counts(reading(world)) == (3, 0, 0)
 
 
+@in_a_file
 def test_reading_the_same_mailbox_twice_changes_nothing(world: World) -> None:
     arrives(world, came_back(world, 1), came_back(world, 2, "4.4.7"))
     first = reading(world)
@@ -346,6 +348,7 @@ def test_thousands_of_message_ids_are_looked_up_at_once(world: World) -> None:
         assert [letter.user_id for letter in found.values()] == [user_id(3)]
 
 
+@in_a_file
 def test_a_ledger_from_before_is_brought_up_to_date_and_keeps_its_rows(world: World) -> None:
     with sqlite3.connect(world.folder / "ledger.sqlite3") as database:
         database.execute("ALTER TABLE slots DROP COLUMN bounced")
@@ -358,6 +361,7 @@ def test_a_ledger_from_before_is_brought_up_to_date_and_keeps_its_rows(world: Wo
         assert sorted(database.execute("SELECT bounced FROM slots").fetchall()) == [("",), ("",), ("5.1.1",)]
 
 
+@in_a_file
 def test_an_old_copy_of_the_ledger_that_does_not_know_what_came_back_is_refused(world: World) -> None:
     ledger = world.folder / "ledger.sqlite3"
     before = ledger.read_bytes()

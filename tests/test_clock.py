@@ -18,12 +18,13 @@ from campaign.night import Night
 from campaign.nightly import run
 from campaign.sandbox import json_answer
 from tests.fakes import Relay
+from tests.postgres_server import Keys, in_a_file
 from tests.world import World, email, user_id
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as world:
+def world(tmp_path: Path, ledger_keys: Keys) -> Iterator[World]:
+    with World(tmp_path, ledger=ledger_keys) as world:
         world.roster(range(4))
         yield world
 
@@ -272,6 +273,7 @@ def test_who_is_due_in_an_hour_that_is_left_out_is_mailed_on_the_next_day(tmp_pa
         assert world.mailed() == [email(1)]
 
 
+@in_a_file
 @pytest.mark.promise(7, 9)
 @pytest.mark.parametrize("name", ["ledger.sqlite3", "ledger.sqlite3.lock"])
 @pytest.mark.parametrize("replaced", [False, True])

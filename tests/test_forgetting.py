@@ -20,8 +20,9 @@ from campaign.forgetting import Purged, forget, purge
 from campaign.ledger import examine, hold, open_ledger
 from campaign.night import Night
 from tests.commands import ROOT, command
+from tests.postgres_server import Keys, in_a_file
 from tests.test_kills import strace
-from tests.world import World, email, user_id
+from tests.world import World, email, rows, sql, user_id
 
 OLD_ADDRESS = "Önce.Person1@Example.ORG"
 BOSS = "boss1@example.net"
@@ -41,12 +42,12 @@ OTHERS = [person(2), person(3)]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, ledger_keys: Keys) -> Iterator[World]:
     """Three people, two nights: the first of them is mailed at an address that changes, and the manager is told.
 
     The relay quotes addresses in its answers, as relays do, and so does an operator.
     """
-    with World(tmp_path, keys={**RULES}) as world:
+    with World(tmp_path, keys={**RULES}, ledger=ledger_keys) as world:
         for number in (1, 2, 3):
             world.relay.at("dot", f"250 2.0.0 <PERSON{number}@Example.com> queued", recipient=email(number))
         world.roster([{**ONE, "email": OLD_ADDRESS}, *OTHERS])
@@ -59,7 +60,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def traces(world: World, texts: tuple[str, ...] = TRACES) -> set[str]:
-    """What of these texts any file of the ledger holds, in whatever case."""
+    """What of these texts any file of the ledger holds, or any row where it is no file, in whatever case."""
+    if world.ledger:
+        held = str([sql(world.config(), f"SELECT * FROM {name}") for name in ("campaigns", "users", "slots", "events", "runs")])  # noqa: S608
+        return {text for text in texts if text.casefold() in held.casefold()}
     files = [path for path in world.folder.glob("ledger.sqlite3*") if path.is_file()]
     held = " ".join(path.read_bytes().decode(errors="replace") for path in files).casefold()
     return {text for text in texts if text.casefold() in held}
@@ -67,8 +71,8 @@ def traces(world: World, texts: tuple[str, ...] = TRACES) -> set[str]:
 
 def tables(world: World) -> dict[str, list[tuple[Any, ...]]]:
     names = ("users", "slots", "events")
-    with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as database:
-        return {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in names}  # noqa: S608
+    rows = {name: sql(world.config(), f"SELECT * FROM {name}") for name in names}  # noqa: S608
+    return {name: sorted((tuple(row.values()) for row in rows[name]), key=repr) for name in names}
 
 
 def nights(world: World, number: int, *, days: float = 3) -> list[Night]:
@@ -87,6 +91,7 @@ def mailed(world: World, number: int, before: int = 0) -> int:
 # --- forget
 
 
+@in_a_file
 @pytest.mark.promise(20)
 @pytest.mark.case(45)
 def test_nothing_that_names_a_forgotten_user_is_left_in_the_ledgers_file(world: World) -> None:
@@ -209,8 +214,7 @@ def test_a_message_that_was_deferred_is_tried_again_as_a_message_of_its_own(worl
 
 
 def slot_of(world: World, outcome: str) -> list[str]:
-    with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as database:
-        return [row[0] for row in database.execute("SELECT message_id FROM slots WHERE outcome = ?", [outcome])]
+    return [row["message_id"] for row in rows(world.config(), "slots") if row["outcome"] == outcome]
 
 
 def test_no_relays_log_tells_whose_mask_it_is(world: World) -> None:
@@ -288,6 +292,7 @@ def test_to_forget_twice_is_to_forget_once(world: World) -> None:
     assert examine(world.config(), world.now) == ""
 
 
+@in_a_file
 def test_what_was_left_in_the_file_before_goes_with_it(world: World) -> None:
     """The address had changed; SQLite may keep what a row was until the place is needed."""
     path = world.folder / "ledger.sqlite3"
@@ -327,11 +332,9 @@ def test_the_reports_that_still_name_a_forgotten_user_are_told(world: World) -> 
 
 
 def test_a_ledger_from_before_is_brought_up_to_date(world: World) -> None:
-    with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as database:
-        database.execute("ALTER TABLE campaigns DROP COLUMN mask_key")
-        database.execute("ALTER TABLE users DROP COLUMN forgotten_at")
-        database.execute("UPDATE schema SET version = 2")
-        database.commit()
+    for table, column in (("campaigns", "mask_key"), ("users", "forgotten_at")):
+        sql(world.config(), f"ALTER TABLE {table} DROP COLUMN {column}")
+    sql(world.config(), "UPDATE schema SET version = 2")
     forget(world.config(), user_id(1), world.now)
 
     assert traces(world) == set()
@@ -417,9 +420,7 @@ def test_a_message_of_an_old_night_is_still_known_when_it_comes_back(world: Worl
 
 
 def test_what_a_killed_run_found_is_told_after_a_purge(world: World) -> None:
-    with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as database:
-        database.execute("UPDATE slots SET outcome = 'sending' WHERE user_id = ? AND step = 2", [user_id(2)])
-        database.commit()
+    sql(world.config(), f"UPDATE slots SET outcome = 'sending' WHERE user_id = '{user_id(2)}' AND step = 2")  # noqa: S608
     with open_ledger(world.config()) as ledger:
         ledger.begin("killed", world.now)
     purge(world.config(), 0, world.now + timedelta(days=1))
@@ -466,6 +467,7 @@ def test_to_purge_twice_is_to_purge_once(world: World) -> None:
 # --- the commands, and death in the middle of them
 
 
+@in_a_file
 def test_both_commands_say_what_they_did(world: World) -> None:
     config = world.config().folder / "campaign.toml"
     forgot = command("forget", email(1), "--config", config)
@@ -501,6 +503,7 @@ def survives(world: World, fault: str) -> int:
     return code
 
 
+@in_a_file
 @pytest.mark.parametrize(
     "call", ["pwrite64:{}:when=3", "unlink:{}:when=1", "unlink:{}:when=2", "unlink:{}:when=3", "rename:{}:when=1"]
 )
@@ -508,11 +511,13 @@ def test_a_kill_in_the_middle_leaves_the_old_state_or_the_new(call: str, world: 
     assert survives(world, call.format("signal=SIGKILL")) == -signal.SIGKILL
 
 
+@in_a_file
 @pytest.mark.parametrize("write", [3, 20])
 def test_a_full_disk_leaves_the_old_state_or_the_new(write: int, world: World) -> None:
     assert survives(world, f"pwrite64:error=ENOSPC:when={write}+") == 6
 
 
+@in_a_file
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["pwrite64", "unlink", "rename"])

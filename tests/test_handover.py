@@ -17,12 +17,13 @@ from campaign.given import Means
 from campaign.model import Outcome
 from campaign.nightly import run
 from tests.fakes import Accepted, Relay
+from tests.postgres_server import Keys
 from tests.world import World, email, user_id
 
 
 @pytest.fixture(params=[1, 4], ids=["one connection", "four connections"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path, keys={"mail": {"connections": request.param}}) as world:
+def world(request: pytest.FixtureRequest, tmp_path: Path, ledger_keys: Keys) -> Iterator[World]:
+    with World(tmp_path, keys={"mail": {"connections": request.param}}, ledger=ledger_keys) as world:
         yield world
 
 

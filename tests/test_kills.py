@@ -7,14 +7,13 @@ import csv
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -25,7 +24,8 @@ import pytest
 
 import campaign
 from tests.fakes import Accepted, Relay
-from tests.world import World, email
+from tests.postgres_server import Keys, PostgresServer
+from tests.world import World, email, rows
 
 PEOPLE = range(1, 4)
 SOON = 60  # seconds for what takes about one where nobody else needs the machine
@@ -40,10 +40,10 @@ FORGIVEN = {"fdatasync", "mkdir", "sendfile"}
 
 
 @contextmanager
-def world_of(folder: Path, people: range = PEOPLE) -> Iterator[World]:
+def world_of(folder: Path, people: range = PEOPLE, ledger: Keys | None = None) -> Iterator[World]:
     """A world in real time whose people all lack consent."""
     folder.mkdir(exist_ok=True)
-    with World(folder, live=True, relay=Relay(log=folder / "relay.log")) as world:
+    with World(folder, live=True, relay=Relay(log=folder / "relay.log"), ledger=ledger or {}) as world:
         world.roster(people)
         world.config()
         yield world
@@ -78,13 +78,8 @@ def wait_until(happened: Callable[[], Any]) -> None:
 
 
 def slots(world: World) -> list[dict[str, Any]]:
-    """What the ledger's file holds of messages, in the order in which they were begun."""
-    with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as connection:
-        connection.row_factory = sqlite3.Row
-        assert [tuple(row) for row in connection.execute("PRAGMA integrity_check")] == [("ok",)]
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'slots'").fetchone():
-            return []
-        return [dict(row) for row in connection.execute("SELECT * FROM slots ORDER BY tried_at")]
+    """What the ledger holds of messages, in the order in which they were begun."""
+    return sorted(rows(world.config(), "slots"), key=lambda slot: str(slot["tried_at"]))
 
 
 def taken(world: World) -> list[tuple[str, str]]:
@@ -132,8 +127,8 @@ def kill_again_and_again(world: World, people: range, chance: Random, most: int)
     return kills
 
 
-def survive_random_kills(folder: Path, seed: int, people: range, most: int) -> Counter[str]:
-    with world_of(folder, people) as world:
+def survive_random_kills(folder: Path, seed: int, people: range, most: int, ledger: Keys | None = None) -> Counter[str]:
+    with world_of(folder, people, ledger) as world:
         world.relay.at("dot", "delay 0.05")  # so that even a quick run lives longer than the wait for its end
         kills = kill_again_and_again(world, people, Random(seed), most)  # noqa: S311  # luck, not secrecy
         code, complaint = run(world)
@@ -155,6 +150,17 @@ def test_no_kill_at_any_instant_doubles_or_loses_a_message(tmp_path: Path) -> No
 @pytest.mark.parametrize("seed", range(1, 13))
 def test_no_kill_at_very_many_instants_doubles_or_loses_a_message(seed: int, tmp_path: Path) -> None:
     print(survive_random_kills(tmp_path, seed, range(1, 41), 25))  # noqa: T201  # shown by -rP
+
+
+@pytest.mark.promise(1, 8)
+@pytest.mark.postgres
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(6))
+def test_no_kill_doubles_or_loses_a_message_where_the_ledger_is_on_a_server(
+    seed: int, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    print(survive_random_kills(tmp_path, seed, range(1, 41), 25, postgres.keys(postgres.database())))  # noqa: T201  # shown by -rP
 
 
 # --- killed at each write

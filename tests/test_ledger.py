@@ -19,15 +19,12 @@ from campaign.errors import Busy, LedgerError
 from campaign.ledger import Ledger, adopt, examine, hold, open_ledger, read_ledger, witness_of
 from campaign.ledger.opening import store_of
 from campaign.model import Delivery, Finding, Outcome, Slot, Standing, Status, User
-from tests.postgres_server import Keys, keys_of, ledgers
+from tests.postgres_server import Keys, in_a_file, keys_of, ledgers
 from tests.world import FIRST_NIGHT, World, email, sql, user_id
 
 NOW = FIRST_NIGHT
 ONE = User(user_id(1), email(1), email(1), line=2)
 SLOT = Slot(ONE.user_id, 1, ONE.recipient, ONE.address, "<1@example.com>", NOW)
-
-
-in_a_file = pytest.mark.parametrize("ledger_keys", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(params=ledgers())
@@ -37,7 +34,7 @@ def ledger_keys(request: pytest.FixtureRequest) -> Keys:
 
 @pytest.fixture
 def config(tmp_path: Path, ledger_keys: Keys) -> Iterator[Config]:
-    with World(tmp_path, ledger_keys) as world:
+    with World(tmp_path, ledger=ledger_keys) as world:
         yield world.config()
 
 

@@ -1,9 +1,7 @@
 """Whole nights over real sockets."""
 
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,12 +14,13 @@ from campaign.errors import ExitCode
 from campaign.given import Waits
 from campaign.model import Outcome
 from campaign.sandbox import CannedAnswer, json_answer
-from tests.world import CANARY, FIRST_NIGHT, World, email, user_id
+from tests.postgres_server import Keys
+from tests.world import CANARY, FIRST_NIGHT, World, email, sql, user_id
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as world:
+def world(tmp_path: Path, ledger_keys: Keys) -> Iterator[World]:
+    with World(tmp_path, ledger=ledger_keys) as world:
         yield world
 
 
@@ -213,8 +212,7 @@ def test_a_nightly_job_sends_a_days_messages_every_night_and_never_more_in_any_2
             world.days_pass(1)
             night = world.night(approve=20)
             sent.append(sum(delivery.outcome is Outcome.ACCEPTED for delivery in night.deliveries))
-        with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as ledger:
-            times = [datetime.fromisoformat(at) for (at,) in ledger.execute("SELECT tried_at FROM slots ORDER BY tried_at")]
+        times = sorted(datetime.fromisoformat(row["tried_at"]) for row in sql(world.config(), "SELECT tried_at FROM slots"))
 
     assert sent == [5, 5, 5]
     assert all(later - earlier >= timedelta(days=1) for earlier, later in zip(times, times[5:], strict=False))
@@ -508,6 +506,5 @@ def test_the_counts_add_up(world: World) -> None:
 
 def _slots(world: World) -> dict[tuple[str, int], tuple[Any, ...]]:
     """The ledger's slots: (message id, date, outcome, attempts) by user and step."""
-    with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as database:
-        rows = database.execute("SELECT user_id, step, message_id, date, outcome, attempts FROM slots").fetchall()
-    return {(row[0], row[1]): row[2:] for row in rows}
+    rows = sql(world.config(), "SELECT user_id, step, message_id, date, outcome, attempts FROM slots")
+    return {(user, step): tuple(rest) for user, step, *rest in (row.values() for row in rows)}

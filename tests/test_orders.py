@@ -13,13 +13,14 @@ from campaign.explaining import explain
 from campaign.forgetting import forget
 from campaign.ledger import hold
 from tests.commands import command
+from tests.postgres_server import Keys, in_a_file
 from tests.world import FIRST_NIGHT, World, email, user_id
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, ledger_keys: Keys) -> Iterator[World]:
     """A campaign whose first message to person 1 is of unknown fate, and whose second went well."""
-    with World(tmp_path) as world:
+    with World(tmp_path, ledger=ledger_keys) as world:
         world.relay.at("dot", "drop", message=1)
         world.roster([1, 2])
         world.night(approve=2)
@@ -155,6 +156,7 @@ def test_who_was_forgotten_is_called_what_the_operator_typed(world: World) -> No
     assert orders.unsuppress(world.config(), email(2).upper(), world.now) == email(2).upper()
 
 
+@in_a_file
 def test_an_order_about_a_forgotten_user_writes_the_user_id_nowhere(world: World) -> None:
     forget(world.config(), email(2), world.now)
     world.roster([row(1), row(2, "new@example.com")])

@@ -9,7 +9,6 @@ import gc
 import json
 import re
 import socket
-import sqlite3
 import sys
 import warnings
 from collections import Counter
@@ -39,7 +38,8 @@ from campaign.night import Night
 from campaign.sandbox.accounts import DROPPED, CannedAnswer, TokenRequest, json_answer
 from campaign.stopping import Stop
 from tests.fakes import Accepted, Relay, _Conversation
-from tests.world import CANARY, World, email, private_key, user_id
+from tests.postgres_server import Keys, PostgresServer
+from tests.world import CANARY, World, email, private_key, rows, user_id
 
 TOLERANCE = timedelta(hours=6)  # a mail goes out some time into the night
 RETRY = timedelta(hours=12)
@@ -516,10 +516,11 @@ REFUSING = (("MAIL", "451 4.3.0 later"), ("MAIL", "550 5.7.60 send as denied"), 
 class Life:
     """A seeded campaign: its people, its luck, and its runs."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, ledger: Keys) -> None:
         self.chance = Random(seed)  # noqa: S311  # luck, not secrecy
         self.journal: list[Any] = []
-        self.world = World(folder, relay=WatchedRelay(self.journal, lambda: self.world.now))
+        self.world = World(folder, relay=WatchedRelay(self.journal, lambda: self.world.now), ledger=ledger)
+        self.modules = MODULES | ({"campaign/ledger/server.py": 60} if ledger else {})
         self.relay: WatchedRelay = self.world.relay  # type: ignore[assignment]  # made one line above
         self.terms = self._terms()
         self.world.keys = self._keys()
@@ -567,7 +568,7 @@ class Life:
             for night in range(nights):
                 self._change_minds()
                 self._meet_faults()
-                where, when = self.chance.choice([*MODULES, *MAILING * 3]), self.chance.random()
+                where, when = self.chance.choice([*self.modules, *MAILING * 3]), self.chance.random()
                 kill = (where, when) if self.chance.random() < 0.3 else None
                 self._run(night, kill, self.chance.choice([None, None, None, 1000, 1000, 1000, self.chance.randint(0, 4)]))
                 self.world.now += timedelta(days=self.chance.choice([0.001, 0.1, 0.2, 0.3, 0.4, 0.8, 1, 1.1, 2, 3, 5, 7]))
@@ -679,7 +680,7 @@ class Life:
             warnings.simplefilter("ignore", ResourceWarning)  # the dead do not tidy up
             gc.freeze()  # so that only what the dead leave is looked through
             try:
-                with dying(module, 1 + int(share * MODULES[module])):
+                with dying(module, 1 + int(share * self.modules[module])):
                     run.exit_code = nightly.run(self.world.config(), means, run.approved).exit_code
             except Killed:
                 self.kills += 1
@@ -700,23 +701,16 @@ class Life:
         return progress
 
     def _ledger(self) -> list[dict[str, Any]]:
-        file = self.world.folder / "ledger.sqlite3"
-        if not file.exists():
-            return []
-        with closing(sqlite3.connect(file)) as connection:
-            connection.row_factory = sqlite3.Row
-            assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-            known = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'slots'").fetchone()[0]
-            return [dict(row) for row in connection.execute("SELECT * FROM slots")] if known else []
+        return rows(self.world.config(), "slots")
 
     def _report(self) -> list[dict[str, str]]:
         file = self.world.folder / "reports" / "report.csv"
         return [*csv.DictReader(file.read_text(encoding="utf-8").splitlines())] if file.exists() else []
 
 
-def live(seed: int, folder: Path) -> Life:
+def live(seed: int, folder: Path, ledger: Keys | None = None) -> Life:
     """Let one campaign live; a broken promise names its seed."""
-    life = Life(seed, folder)
+    life = Life(seed, folder, ledger or {})
     try:
         life.live(life.chance.randint(12, 20))
     except AssertionError as broken:
@@ -740,6 +734,16 @@ def test_every_promise_holds_in_every_random_night(seed: int, tmp_path: Path) ->
 @pytest.mark.parametrize("seed", range(12, 412))
 def test_every_promise_holds_in_many_more_random_nights(seed: int, tmp_path: Path) -> None:
     live(seed, tmp_path)
+
+
+@pytest.mark.promise(1, 2, 3, 4, 5, 6, 8, 19)
+@pytest.mark.postgres
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1000, 1100))
+def test_every_promise_holds_in_random_nights_where_the_ledger_is_on_a_server(
+    seed: int, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    live(seed, tmp_path, postgres.keys(postgres.database()))
 
 
 # --- the judge is judged: each of these faults, planted into the program, must be found

@@ -1,8 +1,6 @@
 """What happens when the configuration asks for other scopes than before."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +13,8 @@ from campaign.ledger.learning import change, learn
 from campaign.model import Finding, Standing, Status, beyond
 from campaign.showing.nights import plan as shown
 from campaign.showing.page import as_text
-from tests.world import CANARY, FIRST_NIGHT, SCOPES, World, email, user_id
+from tests.postgres_server import Keys
+from tests.world import CANARY, FIRST_NIGHT, SCOPES, World, email, sql, user_id
 
 BOTH = " ".join(SCOPES)
 MORE = (*SCOPES, "click.manage")
@@ -23,9 +22,9 @@ LATER = FIRST_NIGHT + timedelta(days=3)
 
 
 @pytest.fixture
-def world(quick_path: Path) -> Iterator[World]:
+def world(quick_path: Path, ledger_keys: Keys) -> Iterator[World]:
     """Four users, of whom 0 and 1 have consented and 2 and 3 were invited, three days ago."""
-    with World(quick_path) as world:
+    with World(quick_path, ledger=ledger_keys) as world:
         world.roster(range(4))
         world.consent(0, 1)
         world.night(approve=2)
@@ -45,8 +44,7 @@ def asked(world: World) -> list[str]:
 
 
 def remembered(world: World, column: str, table: str) -> list[str]:
-    with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as ledger:
-        return [row[0] for row in ledger.execute(f"SELECT {column} FROM {table} ORDER BY user_id")]  # noqa: S608
+    return [row[column] for row in sql(world.config(), f"SELECT {column} FROM {table} ORDER BY user_id")]  # noqa: S608
 
 
 # --- a scope is added
@@ -181,11 +179,9 @@ def test_the_order_of_scopes_means_nothing(world: World) -> None:
 
 
 def test_of_an_older_ledger_the_scopes_are_not_known_and_everybody_is_asked_once(world: World) -> None:
-    with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as ledger:
-        for table, column in (("campaigns", "passed_scope"), ("users", "granted_scope"), ("slots", "scope")):
-            ledger.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        ledger.execute("UPDATE schema SET version = 4")
-        ledger.commit()
+    for table, column in (("campaigns", "passed_scope"), ("users", "granted_scope"), ("slots", "scope")):
+        sql(world.config(), f"ALTER TABLE {table} DROP COLUMN {column}")
+    sql(world.config(), "UPDATE schema SET version = 4")
     first = world.night()
     everybody = asked(world)
     world.days_pass(7)

@@ -82,6 +82,16 @@ def sql(config: Config, statement: str) -> list[dict[str, Any]]:
         return [dict(row) for row in file.execute(statement)]
 
 
+def rows(config: Config, table: str) -> list[dict[str, Any]]:
+    """All rows of one of the ledger's tables; none where it is not made yet."""
+    if not config.ledger.server and not config.ledger_file.exists():
+        return []
+    try:
+        return sql(config, f"SELECT * FROM {table}")  # noqa: S608
+    except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
+        return []
+
+
 @dataclass
 class World:
     """`with World(folder) as world:` serves both servers; then `world.roster(...)`, `world.night()`, `world.days_pass(3)`.
@@ -98,6 +108,7 @@ class World:
     live: bool = False
     waits: Waits = NO_WAITS
     name: str = "test"
+    ledger: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the keys that say where it lies
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +190,7 @@ class World:
             },
             "report": {"formats": ["csv"]},
         }
-        for table, keys in self.keys.items():
+        for table, keys in [*self.ledger.items(), *self.keys.items()]:
             tables[table] = {**tables.get(table, {}), **keys}
         path = self.folder / "campaign.toml"
         path.write_text(toml(tables, self.name), encoding="utf-8")

@@ -151,9 +151,11 @@ class SessionLock(RunLock):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # In so many words: the server takes a moment to notice that a session has gone, and the next run may come at once.
-        with suppress(SQLAlchemyError), self.session.begin():
-            self.session.execute(text("SELECT pg_advisory_unlock(:key)"), self._key)
-        self._running.__exit__(None, None, None)
+        try:
+            with suppress(SQLAlchemyError), self.session.begin():
+                self.session.execute(text("SELECT pg_advisory_unlock(:key)"), self._key)
+        finally:
+            self._running.__exit__(None, None, None)
 
     def _take(self) -> None:
         with self.session.begin():
