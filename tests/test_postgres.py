@@ -564,10 +564,11 @@ def test_nothing_of_who_was_forgotten_is_left_in_the_tables(tmp_path: Path, mort
         mortal.execute("ANALYZE", database(world.config()))
         forgetting.forget(world.config(), user_id(2), world.now)
         mortal.execute("CHECKPOINT")
-        [(statistics,)] = mortal.execute("SELECT pg_relation_filenode('pg_statistic')::text", database(world.config()))
+        about = "SELECT pg_relation_filenode('pg_statistic')::text, oid::text FROM pg_database WHERE datname = current_database()"
+        [(statistics, oid)] = mortal.execute(about, database(world.config()))
 
         def found(text: str) -> set[str]:
-            base = mortal.data / "base"
+            base = mortal.data / "base" / oid
             return {path.name for path in base.rglob("*") if path.is_file() and text.encode() in path.read_bytes()}
 
         assert found(email(1))
