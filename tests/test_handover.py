@@ -121,6 +121,19 @@ def test_a_relay_that_wants_us_slower_gets_its_pause_and_then_the_same_message(w
     assert {row["last_outcome"] for row in world.report().values()} == {"accepted"}
 
 
+def test_a_relay_that_wants_fewer_connections_has_one_from_then_on(tmp_path: Path) -> None:
+    relay = Clocking()
+    relay.at("dot", "delay 0.3").at("MAIL", "432 4.3.2 Concurrent connections limit exceeded", message=4)
+    with World(tmp_path, relay=relay, keys={"mail": {"connections": 4}}) as world:
+        world.roster(range(9))
+        night = world.night(approve=9)
+
+    assert night.exit_code == ExitCode.DONE
+    assert Counter(world.mailed()) == Counter(email(n) for n in range(9))
+    # Three were on their way already. Each of the others waits for the answer to the one before.
+    assert all(later - earlier >= 0.3 for earlier, later in zip(relay.times[3:], relay.times[4:], strict=False))
+
+
 def test_a_relay_that_is_never_slow_enough_stops_the_run_and_blames_nobody(world: World) -> None:
     world.roster(range(6))
     world.relay.at("dot", "454 Throttling failure: Maximum sending rate exceeded.")
