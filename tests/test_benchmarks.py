@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.benchmarks.figures import CPU, Figure, Work, figures
+from tests.benchmarks.growth import _power
 from tests.benchmarks.measuring import Sample
 from tests.benchmarks.table import markdown, rows
 from tests.commands import ROOT
@@ -60,3 +61,11 @@ def test_an_aim_that_is_missed_says_so(aim: dict[str, float], shown: str) -> Non
 
 def test_the_table_is_markdown_with_a_line_beneath_its_header() -> None:
     assert markdown([("1", "two")], ("a", "b")) == "| a | b   |\n| - | --- |\n| 1 | two |"
+
+
+def test_growth_is_told_as_a_power_of_the_number_of_users() -> None:
+    def grows(power: float) -> str:
+        return _power([Sample(users, cpu=users**power) for users in (1_000, 10_000, 100_000)], lambda sample: sample.cpu)
+
+    assert (grows(0), grows(1), grows(1.5)) == ("users^0.00", "users^1.00", "users^1.50")
+    assert _power([Sample(1_000, cpu=1)], lambda sample: sample.cpu) == ""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.benchmarks import table
+from tests.benchmarks import growth, table
 from tests.benchmarks.figures import DELAY, REPLY, Figure, Work, figures
 from tests.benchmarks.measuring import Sample, measured
 from tests.benchmarks.ours import settle
@@ -25,8 +25,10 @@ def main(argv: list[str] | None = None) -> None:
     ):
         scene = Scene(Path(folder), place)
         scene.prepare()
-        lines = _compared(scene, asked)
-    sys.stdout.write(f"{machine}; {asked.rounds} rounds in {time.monotonic() - began:.0f} s\n\n{lines}\n")
+        lines = growth.grown(asked.growth, scene) if asked.growth else _compared(scene, asked)
+    sys.stdout.write(
+        f"{machine}; {'' if asked.growth else f'{asked.rounds} rounds '}in {time.monotonic() - began:.0f} s\n\n{lines}\n"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
     parser.add_argument("--scale", type=float, default=1, help="0.1: a tenth of the work, for a first look")
     parser.add_argument("--only", default="", help="only figures whose name holds this text")
+    parser.add_argument("--growth", metavar="USERS", type=int, nargs="+", help="instead: time and memory for so many users")
     parser.add_argument("--directory", type=Path, help="a folder on the disk to measure, if not that of temporary files")
     return parser
 

@@ -17,7 +17,7 @@ from campaign.given import Means, Waits, composer, mailer, prepare
 from campaign.ledger import Ledger, open_ledger, witness_of
 from campaign.ledger.schema import slots, users
 from campaign.message import freeze
-from campaign.model import Outcome, Reason, Status, User
+from campaign.model import Finding, Outcome, Reason, Status, User
 from campaign.night import Night
 from campaign.probing import probe
 from campaign.stopping import Stop
@@ -111,6 +111,42 @@ def roster(scene: Scene, rows: int) -> Sample:
         with timed(rows) as sample:
             found = read(config)
         assert len(found.users) == rows
+    return sample
+
+
+def ledger(scene: Scene, rows: int) -> Sample:
+    """Everybody enrolled, an answer of everybody noted, and all standings loaded."""
+    with _folder(scene) as folder:
+        config = scene.config(rows, folder)
+        people = read(config).users
+        with open_ledger(config) as book:
+            book.begin("benchmark", NOW)
+            with timed(rows) as sample:
+                book.enrol(people, {}, NOW)
+                known = book.standings()
+                book.note((Finding(user.user_id, Status.GRANTED) for user in people), known, NOW)
+                assert len(book.standings()) == rows
+    return sample
+
+
+def planning(scene: Scene, rows: int) -> Sample:
+    """A decision about everybody, none of whom was written to."""
+    with _folder(scene) as folder:
+        config = scene.config(rows, folder)
+        people = read(config).users
+        lacking = {
+            user.user_id: replace(
+                granted(user.user_id, user.email),
+                status=Status.CONSENT_REQUIRED,
+                found=Status.CONSENT_REQUIRED,
+                lacking_since=NOW,
+            )
+            for user in people
+        }
+        scope = config.docusign.scope
+        terms = plan.Terms(config.policy, NOW, rows, rows, frozenset(), {}, scope=scope)
+        with timed(rows) as sample:
+            assert all(decision.action for decision in plan.decide(people, lacking, terms))
     return sample
 
 
