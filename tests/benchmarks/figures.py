@@ -80,7 +80,7 @@ def _probing(many: _Many) -> Iterator[Figure]:
         yield Figure(
             f"a probe, {concurrency} at a time, answers after 150 ms", WALL, far, limit, "limit: latency ÷ concurrency", bound
         )
-    slow = Work(rivals.sdk_probes, (many(15), DELAY))
+    slow = Work(rivals.sdk_probes, (many(10), DELAY))
     yield Figure("probes, 64 at a time, answers after 150 ms", RATE, far, slow, "Docusign's SDK in a loop", at_least=65)
 
 
@@ -91,7 +91,7 @@ def _nights(many: _Many) -> Iterator[Figure]:
     yield Figure("a user of a night, 30 % mailed", CPU, near, plain, "best plain loop, remembering nothing")
     yield Figure("a user of a night, 30 % mailed", CPU, near, signing, "limit: one RSA signature", at_most=6.5)
     yield Figure("users of a night, answers at once", RATE, near, sdk, "SDK loop, a connection each mail", at_least=30)
-    slow = Work(rivals.sdk_night, (many(15), 0.1))
+    slow = Work(rivals.sdk_night, (many(10), 0.1))
     yield Figure(
         "users of a night, 64 at a time, answers after 100 ms", RATE, far, slow, "SDK loop, a connection each mail", at_least=90
     )
@@ -118,7 +118,7 @@ def _mail(many: _Many) -> Iterator[Figure]:
         "smtplib",
         at_most=1.3,
     )
-    few = many(100)
+    few = many(60)
     yield Figure(
         "messages, replies at once",
         RATE,
