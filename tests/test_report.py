@@ -22,7 +22,7 @@ import python_calamine
 
 from campaign.files import replaced
 from campaign.model import Reject, Roster, Standing, Status, User
-from campaign.report import Row, as_xlsx, rows, write
+from campaign.report import Row, rows, sheets, write
 
 AT = datetime(2026, 11, 23, 19, 12, tzinfo=UTC)
 ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
@@ -94,11 +94,16 @@ def of_csv(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def of_zip(path: Path, sheet: int = 1) -> list[list[object]]:
+def part_of(path: Path, sheet: str) -> str:
+    """The part of the archive that holds a sheet."""
+    return f"xl/worksheets/sheet{openpyxl.load_workbook(path).sheetnames.index(sheet) + 1}.xml"
+
+
+def of_zip(path: Path, sheet: str = "Users") -> list[list[object]]:
     """The cells by the standard's own words: ECMA-376 part 1, 18.3.1.4 and 22.9.2.19."""
     main = {"": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
     with zipfile.ZipFile(path) as archive:
-        found = ET.fromstring(archive.read(f"xl/worksheets/sheet{sheet}.xml"))  # noqa: S314  # our own file
+        found = ET.fromstring(archive.read(part_of(path, sheet)))  # noqa: S314  # our own file
     return [_of_row(line, main) for line in found.iterfind("sheetData/row", main)]
 
 
@@ -260,8 +265,8 @@ def test_the_workbook_has_no_formula_link_macro_or_name_of_a_user(tmp_path: Path
 
     with zipfile.ZipFile(book) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    sheet = parts["xl/worksheets/sheet1.xml"]
-    assert not re.search(rb"<f[ >]|<hyperlink", sheet)
+    cells = b"".join(content for name, content in parts.items() if name.startswith("xl/worksheets/sheet"))
+    assert not re.search(rb"<f[ >]|<hyperlink", cells)
     assert not [name for name in parts if re.search("(?i)vba|externalLink|connection|embed", name)]
     assert not [name for name, content in parts.items() if b'TargetMode="External"' in content]
     assert b"<dc:creator></dc:creator>" in parts["docProps/core.xml"]
@@ -292,18 +297,18 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_on_one_sheet_continues_on_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(as_xlsx, "_ROWS_A_SHEET", 10)
+    monkeypatch.setattr(sheets, "_ROWS_A_SHEET", 10)
     _, book, *_ = write_all(tmp_path, *(row(line=line) for line in range(2, 23)))
 
-    sheets = openpyxl.load_workbook(book)
-    assert sheets.sheetnames == ["Users", "Users 2", "Users 3"]
-    assert [sheet.auto_filter.ref for sheet in sheets] == ["A1:Q11", "A1:Q11", "A1:Q2"]
-    assert [[line[15] for line in of_zip(book, sheet)[1:]] for sheet in (1, 2, 3)] == [
-        [*range(2, 12)],
-        [*range(12, 22)],
-        [22],
-    ]
-    assert {of_zip(book, sheet)[0][0] for sheet in (1, 2, 3)} == {"user_id"}
+    found = openpyxl.load_workbook(book)
+    names = ["Users", "Users 2", "Users 3"]
+    assert found.sheetnames == ["Summary", "Users", "Needs attention", "Nights", "Users 2", "Users 3"]
+    assert [found[name].auto_filter.ref for name in names] == ["A1:Q11", "A1:Q11", "A1:Q2"]
+    assert [[line[15] for line in of_zip(book, name)[1:]] for name in names] == [[*range(2, 12)], [*range(12, 22)], [22]]
+    assert {of_zip(book, name)[0][0] for name in names} == {"user_id"}
+    said = [cell for line in found["Summary"].iter_rows(values_only=True) for cell in line if isinstance(cell, str)]
+    assert "Users, Users 2, Users 3" in said
+    assert any("goes on in the next" in cell for cell in said)
 
 
 @pytest.mark.promise(16)

@@ -29,6 +29,7 @@ ALWAYS_CALCULATE = """<?xml version="1.0" encoding="UTF-8"?>
 </oor:items>
 """
 AS_SHOWN = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false"
+ALL_SHEETS = f"{AS_SHOWN},false,false,-1"  # each as a file of its own
 Convert = Callable[..., Path]
 
 
@@ -39,13 +40,13 @@ def convert(tmp_path_factory: pytest.TempPathFactory) -> Convert:
     (profile / "user").mkdir()
     (profile / "user" / "registrymodifications.xcu").write_text(ALWAYS_CALCULATE)
 
-    def convert(path: Path, kind: str = AS_SHOWN, separator: str = ",") -> Path:
+    def convert(path: Path, kind: str = AS_SHOWN, separator: str = ",", sheet: str = "") -> Path:
         assert OFFICE is not None, "LibreOffice is not installed"
         folder = path.parent / f"{path.suffix[1:]}-as-{kind[:3]}"
         reading = [f"--infilter=CSV:{ord(separator)},34,76,1"] if path.suffix == ".csv" else []
         command = [OFFICE, f"-env:UserInstallation={profile.as_uri()}", "--headless", *reading]
         subprocess.run([*command, "--convert-to", kind, "--outdir", folder, path], check=True, capture_output=True, timeout=60)
-        return folder / f"{path.stem}.{kind[:3]}"
+        return folder / f"{path.stem}{f'-{sheet}' if sheet else ''}.{kind[:3]}"
 
     return convert
 
@@ -62,7 +63,7 @@ def test_the_program_that_these_tests_ask_does_calculate(tmp_path: Path, convert
 def test_a_hostile_cell_of_the_workbook_is_shown_as_the_text_it_is(tmp_path: Path, convert: Convert) -> None:
     _, book, *_ = write_all(tmp_path, *hostile_rows())
 
-    shown = of_csv(convert(book))
+    shown = of_csv(convert(book, ALL_SHEETS, sheet="Users"))
     assert shown[0] == list(Row._fields)
     assert [line[14] for line in shown[1:]] == list(HOSTILE.values())
 
@@ -80,8 +81,8 @@ def test_a_csv_that_is_split_at_semicolons_calculates_nothing_either(tmp_path: P
     assert shown == [cell for line in csv.reader(current.read_text().splitlines(), delimiter=";") for cell in line]
 
 
-def test_forty_users_print_on_one_page(tmp_path: Path, convert: Convert) -> None:
+def test_forty_users_print_on_one_page_and_each_other_sheet_on_its_own(tmp_path: Path, convert: Convert) -> None:
     statuses = list(Status)
     _, book, *_ = write_all(tmp_path, *(row(status=statuses[line % 6].value, last_sent=AT, line=line) for line in range(2, 42)))
 
-    assert convert(book, "pdf").read_bytes().count(b"/Type/Page/") == 1
+    assert convert(book, "pdf").read_bytes().count(b"/Type/Page/") == len(("Summary", "Users", "Needs attention", "Nights"))

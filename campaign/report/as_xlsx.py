@@ -1,4 +1,4 @@
-"""The report as a workbook."""
+"""The report as a workbook: a summary with charts, the rows, those that need a person, and every run."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -9,31 +9,48 @@ from typing import Any
 
 from xlsxwriter import Workbook
 from xlsxwriter.exceptions import FileCreateError
-from xlsxwriter.format import Format
 
-from campaign.model import Status
+from campaign.report.attention import NEEDS, campaign_needs
+from campaign.report.background import Remark
 from campaign.report.cells import utc
 from campaign.report.rows import Row
+from campaign.report.sheets import Column, Kind, Styles, Table
+from campaign.report.summary import Summary
 from campaign.report.tally import Tally
+from campaign.words import ENDINGS
 
-_ROWS_A_SHEET = 1_048_575  # what Excel has, less the header
-_WIDTHS = (39, 31, 24, 19, 12, 20, 13, 19, 19, 16, 19, 19, 16, 19, 38, 10, 19)
-_STATUS = Row._fields.index("status")
-_FILLS: dict[str, str] = {  # the word says it all; the colour only helps the eye
-    Status.GRANTED: "#E2F0D9",
-    Status.CONSENT_REQUIRED: "#FFF2CC",
-    Status.USER_NOT_FOUND: "#FCE4D6",
-    Status.UNKNOWN: "#E4DFEC",
-    Status.NOT_PROBED: "#F2F2F2",
-    Status.REJECTED: "#F8D7DA",
-}
 _OPTIONS = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+_KINDS: dict[object, Kind] = {str: "text", int: "number"}
+_WIDTHS = (39, 31, 24, 19, 12, 20, 13, 19, 19, 16, 19, 19, 16, 19, 38, 10, 19)
+_USERS = [
+    Column(name, width, "status" if name == "status" else _KINDS.get(kind, "time"))
+    for (name, kind), width in zip(Row.__annotations__.items(), _WIDTHS, strict=True)
+]
+_ATTENTION = [
+    Column("what to do", 60, "words"),
+    Column("command", 58, "text"),
+    *(column for column in _USERS if column.name in {"user_id", "email", "name", "status", "reason", "messages", "last_sent"}),
+    Column("detail", 38, "words"),
+    Column("line", 10, "number"),
+]
+_NIGHTS = [
+    Column("started", 19, "time"),
+    Column("finished", 19, "time"),
+    Column("exit_code", 12, "number"),
+    Column("the run", 52, "text"),
+    *(Column(name, 16, "number") for name in ("users", "consented", "lacked consent", "no answer", "mailed")),
+    *(Column(name, 12, "number") for name in ("accepted", "unknown", "deferred", "rejected")),
+    Column("guards", 30, "text"),
+]
 
 
 @contextmanager
-def as_xlsx(draft: Path, scratch: str, _tally: Tally, at: datetime) -> Iterator[Callable[[Row], None]]:
-    """Yield what adds a row to the XLSX at `draft`, whose bytes follow from the rows and `at` alone."""
-    book = _Book(draft, scratch, at)
+def as_xlsx(draft: Path, scratch: str, tally: Tally, at: datetime) -> Iterator[Callable[[Row], None]]:
+    """Yield what adds a row to the XLSX at `draft`, whose bytes follow from the rows, the background and `at` alone.
+
+    What the summary says is taken from the complete `tally` when all rows have gone by.
+    """
+    book = _Book(draft, scratch, tally, at)
     try:
         yield book.add
         book.finish()
@@ -55,78 +72,48 @@ class _Target(io.FileIO):
 
 
 class _Book:
-    """The workbook: typed cells, row by row in constant memory, on as many sheets as it takes."""
+    """The workbook. Each sheet grows in a file of its own, so the summary can stand first and be written last."""
 
-    def __init__(self, draft: Path, scratch: str, at: datetime) -> None:
+    def __init__(self, draft: Path, scratch: str, tally: Tally, at: datetime) -> None:
         self._target = _Target(draft, "w")
         self._file = io.BufferedWriter(self._target)
         self._book = Workbook(self._file, {**_OPTIONS, "tmpdir": scratch})
         self._book.use_zip64()
         self._book.set_properties({"title": "Consent campaign", "comments": "All times are UTC.", "created": utc(at)})
-        common = {"valign": "vcenter", "indent": 1}
-        text = {**common, "num_format": "@"}
-        self._text = self._book.add_format(text)
-        self._number = self._book.add_format({**common, "num_format": "0"})
-        self._time = self._book.add_format({**common, "num_format": "yyyy-mm-dd hh:mm"})
-        self._header = self._book.add_format({**text, "bold": True, "bg_color": "#D9E1F2", "bottom": 1})
-        self._fills = {status: self._book.add_format({**text, "bg_color": fill}) for status, fill in _FILLS.items()}
-        self._formats = [self._format_of(kind) for kind in Row.__annotations__.values()]
-        self._start_sheet()
+        self._tally = tally
+        styles = Styles(self._book)
+        self._summary = Summary(self._book, styles)
+        self._users = Table(self._book, styles, "Users", _USERS)
+        self._attention = Table(self._book, styles, "Needs attention", _ATTENTION)
+        self._nights = Table(self._book, styles, "Nights", _NIGHTS)
+        self._begin()
 
-    def _format_of(self, kind: object) -> Format:
-        return self._text if kind is str else self._number if kind is int else self._time
-
-    def _start_sheet(self) -> None:
-        number = len(self._book.worksheets()) + 1
-        self._sheet = self._book.add_worksheet("Users" if number == 1 else f"Users {number}")
-        self._lay_out()
-        self._set_up_print()
-        self._last = 0
-        for column, name in enumerate(Row._fields):
-            self._sheet.write_string(0, column, name, self._header)
-            if self._formats[column] is self._time:
-                self._sheet.write_comment(0, column, "UTC", {"x_scale": 0.4, "y_scale": 0.3})
-
-    def _lay_out(self) -> None:
-        for column, (width, format_) in enumerate(zip(_WIDTHS, self._formats, strict=True)):
-            self._sheet.set_column(column, column, width, format_)
-        self._sheet.set_default_row(18)
-        self._sheet.freeze_panes(1, 0)
-        self._sheet.ignore_errors({"number_stored_as_text": f"A1:Q{_ROWS_A_SHEET + 1}"})
-
-    def _set_up_print(self) -> None:
-        self._sheet.set_landscape()
-        self._sheet.set_paper(9)  # A4
-        self._sheet.set_margins(left=0.3, right=0.3, top=0.4, bottom=0.6)
-        self._sheet.fit_to_pages(1, 0)
-        self._sheet.repeat_rows(0)
-        self._sheet.set_footer("&L&A. All times are UTC.&RPage &P of &N")
+    def _begin(self) -> None:
+        """Write what is known before the first row: what concerns no single user, and the runs."""
+        about = self._tally.background
+        for remark in campaign_needs(about):
+            nobody = [None] * (len(_ATTENTION) - 2)
+            self._attention.add((f"{remark.what}. {_to_do(remark)}", remark.command, *nobody))
+        for run in about.runs:
+            ended = "was killed, or is under way" if run.exit_code is None else ENDINGS[run.exit_code]
+            figures = (run.users, run.consented, run.lacking, run.no_answer, run.mailed)
+            outcomes = (run.outcome.get(kind, 0) for kind in ("accepted", "unknown", "deferred", "rejected"))
+            self._nights.add((run.started, run.finished, run.exit_code, ended, *figures, *outcomes, ", ".join(run.guards)))
 
     def add(self, row: Row) -> None:
         """Add one clean `row`. Raises OSError."""
-        if self._last == _ROWS_A_SHEET:
-            self._finish_sheet()
-            self._start_sheet()
-        self._last += 1
-        for column, value in enumerate(row):
-            self._put(column, value, self._formats[column])
-        self._sheet.write_string(self._last, _STATUS, row.status, self._fills.get(row.status, self._text))
-
-    def _put(self, column: int, value: object, format_: Format) -> None:
-        if isinstance(value, str):
-            if value:
-                self._sheet.write_string(self._last, column, _literal(value), format_)
-        elif isinstance(value, int):
-            self._sheet.write_number(self._last, column, value, format_)
-        elif isinstance(value, datetime):
-            self._sheet.write_datetime(self._last, column, utc(value), format_)
-
-    def _finish_sheet(self) -> None:
-        self._sheet.autofilter(0, 0, self._last, len(Row._fields) - 1)
+        self._users.add(row)
+        if (need := NEEDS.get(row.reason)) and self._tally.is_first(row):
+            own = (row.user_id, row.email, row.name, row.status, row.reason, row.messages, row.last_sent, row.detail, row.line)
+            command = need.command.format(user=row.user_id)
+            self._attention.add((_to_do(need), command, *own))
 
     def finish(self) -> None:
         """Write the archive. Raises OSError."""
-        self._finish_sheet()
+        tables = (self._users, self._attention, self._nights)
+        for table in tables:
+            table.finish()
+        self._summary.write(self._tally, tables, self._nights)
         failure = None
         try:
             self._book.close()
@@ -145,6 +132,5 @@ class _Book:
         self._file.close()
 
 
-def _literal(text: str) -> str:
-    """XlsxWriter takes `<r>…</r>` for XML of its own making and writes it as it is, formulas and all."""
-    return f"'{text}" if text.startswith("<r>") else text
+def _to_do(remark: Remark) -> str:
+    return f"{remark.advice}{':' if remark.command else '.'}"

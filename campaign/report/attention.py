@@ -61,11 +61,17 @@ class Need:
 
 def needs(tally: Tally, background: Background) -> Iterator[Need]:
     """All that needs a person: first the campaign as a whole, then its users by what is wrong."""
-    yield from (Need(0, *remark) for remark in (*_last_run(background), *background.remarks))
+    yield from (Need(0, *remark) for remark in campaign_needs(background))
     for reason, (what, advice, command) in NEEDS.items():
         if count := tally.reasons[reason]:
             named = tally.examples[reason]
             yield Need(count, what, advice, command.format(user=named[0].user_id), named)
+
+
+def campaign_needs(background: Background) -> Iterator[Remark]:
+    """What needs a person and is no single user's."""
+    yield from _last_run(background)
+    yield from background.remarks
 
 
 def _last_run(background: Background) -> Iterator[Remark]:

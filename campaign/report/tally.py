@@ -80,9 +80,9 @@ class Tally:
     def add(self, row: Row) -> None:
         """Count one row."""
         self.rows += 1
+        if not self.is_first(row):
+            return
         user = self.background.users.get(row.user_id)
-        if row.reason != Reason.INVALID_ROW and user is not None and user.line != row.line:
-            return  # another row of the same user
         where = state(row.reason, row.status, row.granted_at, row.last_probed)
         self.states[where] += 1
         self.reasons[row.reason] += 1
@@ -91,6 +91,11 @@ class Tally:
         if where in COUNTED:
             self._group(row, user, where)
             self._follow(row, where)
+
+    def is_first(self, row: Row) -> bool:
+        """Whether no earlier row shows the same user; a row that cannot be used stands for itself."""
+        user = self.background.users.get(row.user_id)
+        return user is None or user.line == row.line or row.reason == Reason.INVALID_ROW
 
     def _group(self, row: Row, user: User | None, where: State) -> None:
         _count(self.domains, row.email.rpartition("@")[2].casefold(), where)
