@@ -9,7 +9,8 @@ _OPENING = "（「『【〈《〔［｛“‘"  # noqa: RUF001  # the real ones
 _CLOSING = "、。，．・：；？！）」』】〉》〕］｝”’…ーゝゞ々ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ"  # noqa: RUF001
 """No line begins with these."""
 _WIDE = "⺀-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60"
-_PIECE = re.compile(rf"[{_OPENING}]*(?:[^\s{_WIDE}{_OPENING}{_CLOSING}]+|[{_WIDE}]?)[{_CLOSING}]*")
+_BLANKS = re.compile(r"[ \t\n]+")  # not those that may not break, as before a French colon
+_PIECE = re.compile(rf"[{_OPENING}]*(?:[^{_WIDE}{_OPENING}{_CLOSING}]+|[{_WIDE}]?)[{_CLOSING}]*")
 
 
 @lru_cache(1_000)  # most paragraphs are everybody's
@@ -20,7 +21,7 @@ def wrap(text: str, indent: int = 0, width: int = WIDTH) -> str:
     """
     lines: list[str] = []
     line, used, room = "", 0, width - indent
-    for word in text.split():
+    for word in _BLANKS.split(text.strip(" \t\n")):
         gap = " " if line else ""
         for piece in [word] if word.isascii() else filter(None, _PIECE.findall(word)):
             wide = columns(piece)
