@@ -18,6 +18,7 @@ from typing import Any, Self, TypeAlias
 
 import psycopg
 import pytest
+import trustme
 
 Keys: TypeAlias = dict[str, dict[str, Any]]  # of campaign.toml, by table
 
@@ -43,11 +44,13 @@ def require_postgres() -> None:
 class PostgresServer:
     """`with PostgresServer() as server:` initialises and starts one; `server.database()` makes an empty database in it.
 
-    `settings` are those of postgresql.conf. It is durable as in production, but for `fsync`, where the caller says so.
+    With a `certificate` it offers TLS. `settings` are those of postgresql.conf; it is durable unless they say otherwise.
     """
 
-    def __init__(self, **settings: str) -> None:
-        self._settings = {"max_connections": "60", "shared_buffers": "16MB", **settings}
+    def __init__(self, certificate: trustme.LeafCert | None = None, **settings: str) -> None:
+        tls = {"ssl": "on", "ssl_cert_file": "'tls.pem'", "ssl_key_file": "'tls.pem'"} if certificate else {}
+        self._settings = {"max_connections": "60", "shared_buffers": "16MB", **tls, **settings}
+        self._certificate = certificate
         self._numbers = count(1)
 
     def __enter__(self) -> Self:
@@ -79,6 +82,11 @@ class PostgresServer:
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         as_is = ("-U", "campaign", f"--pwfile={password}", "--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
         self._run("initdb", "-D", self.data, *as_is)
+        if self._certificate:
+            pem = self.data / "tls.pem"
+            self._certificate.private_key_and_cert_chain_pem.write_to_path(pem)
+            pem.chmod(0o600)
+            os.chown(pem, self.data.stat().st_uid, -1)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])
         own = {"listen_addresses": "'127.0.0.1'", "port": str(self.port), "unix_socket_directories": "''", **self._settings}

@@ -9,19 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from campaign import forgetting, given, nightly, orders
 from campaign.config import Config
+from campaign.doctor.state import state
 from campaign.errors import Busy, ConfigError, ExitCode, LedgerError
 from campaign.ledger import adopt, examine, hold, open_ledger, read_ledger
 from campaign.ledger.opening import store_of
 from campaign.message import Composer
-from campaign.model import Slot
+from campaign.model import Check, Grade, Slot
 from tests.cutting import CuttingProxy
 from tests.fakes import Accepted, Relay
 from tests.postgres_server import PASSWORD, PostgresServer
@@ -554,6 +556,103 @@ def test_the_slot_is_unique_in_the_database_itself(config: Config) -> None:
         ledger.open(slot, "hash", NOW)
         with pytest.raises(LedgerError, match="duplicate key"):
             ledger.open(replace(slot, message_id="<2@example.com>"), "hash", NOW + timedelta(days=1))
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="session")
+def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PostgresServer, Path]]:
+    authority = trustme.CA()
+    ca_file = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    with PostgresServer(authority.issue_cert("localhost")) as server:
+        yield server, ca_file
+
+
+def to(server: PostgresServer, host: str, ca_file: Path) -> dict[str, dict[str, Any]]:
+    keys = server.keys(server.database())
+    keys["ledger"] = {"url": keys["ledger"]["url"].replace("127.0.0.1", host), "ca_file": str(ca_file)}
+    return keys
+
+
+@pytest.mark.promise(15)
+def test_the_server_is_verified_by_its_certificate(tmp_path: Path, verified: tuple[PostgresServer, Path]) -> None:
+    with World(tmp_path, to(verified[0], "localhost", verified[1])) as world:
+        world.roster(PEOPLE)
+
+        assert world.night(approve=3).exit_code == ExitCode.DONE
+        assert "over TLSv1.3" in checks(world)["database"].found
+
+
+@pytest.mark.promise(15)
+@pytest.mark.parametrize(("host", "stranger"), [("127.0.0.1", False), ("localhost", True)])
+def test_another_server_gets_no_password(
+    host: str, stranger: bool, tmp_path: Path, verified: tuple[PostgresServer, Path]
+) -> None:
+    server, ca_file = verified
+    if stranger:
+        ca_file = tmp_path / "another.pem"
+        trustme.CA().cert_pem.write_to_path(ca_file)
+    with World(tmp_path / "work", to(server, host, ca_file)) as world:
+        world.roster(PEOPLE)
+
+        assert "certificate" in failing_night(world)
+
+
+def test_a_ca_file_that_is_missing_is_named(world: World, tmp_path: Path) -> None:
+    world.keys["ledger"]["ca_file"] = str(tmp_path / "nothing.pem")
+    with pytest.raises(ConfigError, match=r"nothing\.pem is no file"):
+        world.night()
+
+
+# --- doctor
+
+
+def checks(world: World) -> dict[str, Check]:
+    """What doctor says of the ledger, line by line; the relay is left out."""
+    return {check.what: check for check in state(world.config(), replace(world.means(), clock=lambda: datetime.now(UTC)))}
+
+
+def test_doctor_looks_at_the_database_and_changes_nothing(world: World) -> None:
+    before, tables = checks(world), "SELECT count(*) AS n FROM pg_tables WHERE schemaname = 'public'"
+    assert sql(world.config(), tables) == [{"n": 0}]
+    world.live = True
+    world.night(approve=3)
+    after = checks(world)
+
+    names = ["STOP file", "report folder", "database", "durable commits", "database clock", "lock", "ledger", "last run"]
+    assert [*before] == [*after] == names
+    assert {check.grade for check in after.values()} == {Grade.GOOD}
+    assert "holds nothing of this campaign yet; the first night makes it" in before["ledger"].found
+    assert "is PostgreSQL 1" in after["database"].found
+    assert "not behind the one that this host last saw" in after["ledger"].found
+
+
+def test_doctor_tells_of_a_clock_that_differs(world: World) -> None:
+    found = {check.what: check for check in state(world.config(), world.means())}["database clock"]
+
+    assert (found.grade, "seconds apart" in found.found) == (Grade.DOUBT, True)
+
+
+def test_doctor_says_when_a_run_holds_it_and_when_the_server_is_away(world: World) -> None:
+    with hold(world.config()):
+        held = checks(world)["lock"]
+    world.keys["ledger"] = {"url": "postgresql+psycopg://campaign@127.0.0.1:9/x"}
+    away = checks(world)
+
+    assert (held.grade, held.exit_code) == (Grade.BAD, ExitCode.BUSY)
+    assert (away["database"].grade, away["database"].exit_code) == (Grade.BAD, ExitCode.LEDGER)
+    assert away["not checked"].found == "durable commits, database clock, lock, ledger, last run"
+
+
+def test_doctor_finds_a_user_who_may_not_make_tables(world: World, postgres: PostgresServer) -> None:
+    name = database(world.config())
+    postgres.execute(f"CREATE ROLE stranger_of_{name} LOGIN PASSWORD '{PASSWORD}'")
+    world.keys["ledger"] = {"url": postgres.url(name).replace("campaign@", f"stranger_of_{name}@")}
+
+    assert "does not let this user make tables" in checks(world)["database"].found
+    assert "permission denied" in failing_night(world)
 
 
 # --- personal data
