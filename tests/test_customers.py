@@ -82,6 +82,7 @@ def test_the_approval_counts_the_mails_to_administrators(world: World) -> None:
 
 
 def test_administrators_come_first_where_not_everybody_can_be_mailed(world: World) -> None:
+    world.roster(rows(("elsewhere.example", [16, 17]), (ACME, [1]), (BETA, [11])))
     world.keys["policy"] = {"max_per_run": 2}
     world.night(approve=2)
 
