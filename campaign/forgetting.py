@@ -24,7 +24,7 @@ class Purged:
 
 
 def forget(config: Config, user: str, now: datetime) -> list[Path]:
-    """Remove a user's personal data from the ledger; return the reports (CSV) that still name the user.
+    """Remove a user's personal data from the ledger; return the reports (CSV, HTML) that still name the user.
 
     Counts and dates stay under a mask, so that caps and spacing hold; the user is neither asked nor mailed until
     `campaign unsuppress`. Raises UsageError for an unknown user, LedgerError, Busy; who is forgotten already stays so.
@@ -53,9 +53,9 @@ def purge(config: Config, days: int, now: datetime) -> Purged:
 
 
 def _reports(config: Config) -> Iterator[Path]:
-    """Every report there is as CSV; the last one may be there twice."""
+    """Every report there is as CSV, and the page; the last CSV may be there twice."""
     folder = config.report.directory
-    yield from sorted([*folder.glob("report.csv"), *folder.glob("history/*.csv")])
+    yield from sorted([*folder.glob("report.csv"), *folder.glob("report.html"), *folder.glob("history/*.csv")])
 
 
 def _names(path: Path, texts: set[str]) -> bool:

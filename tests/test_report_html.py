@@ -1,15 +1,25 @@
 """The report as a page: its figures are those of the CSV, and it says in words what they mean."""
 
 import csv
+import json
+import re
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from campaign.report import Background, Row, write
+import pytest
+
+from campaign import nightly
+from campaign.errors import ExitCode
+from campaign.model import User
+from campaign.report import Background, Change, Limit, Remark, Row, Run, Section, write
 from tests.made_up import MadeUp, example
-from tests.test_report import AT
+from tests.test_report import AT, HOSTILE, row
+from tests.world import World
 
 
 @dataclass
@@ -143,3 +153,153 @@ def groupings(made: MadeUp) -> dict[str, dict[str, str]]:
         "department": {key: user.department for key, user in users.items()},
         "locale": {key: user.locale for key, user in users.items()},
     }
+
+
+def test_every_night_counts_as_the_csv_of_that_night(tmp_path: Path) -> None:
+    """Real nights: what the ledger noted of each is what its CSV said, and a report that is written again says the same."""
+    with World(tmp_path, {"report": {"formats": ["csv", "html"]}, "docusign": {"verify_granted_days": 1}}) as world:
+        world.roster(range(1, 13))
+        world.night(approve=12)
+        world.consent(1, 2, 3)
+        world.days_pass()
+        world.night()
+        world.revoke(1)
+        world.consent(4, 5)
+        world.roster(range(2, 14))
+        world.days_pass()
+        world.night(approve=12)
+        reports = world.folder / "reports"
+        first = (reports / "report.html").read_text(encoding="utf-8")
+        nightly.rewrite_report(world.config(), world.means())
+        page = Page(reports / "report.html")
+
+    told = {cells[0]: number(cells[2]) for cells in page.table("nights")}
+    assert page.source == first
+    assert told == {path.name[:10]: consented_in(path) for path in (reports / "history").iterdir()}
+    changed = page.figures("changes-table")
+    assert [changed[what] for what in ("consent granted", "new in the roster", "not in the roster any more")] == [2, 1, 1]
+    assert f"{consented_in(reports / 'report.csv')} of 12 users" in page.said
+
+
+def consented_in(path: Path) -> int:
+    with path.open(encoding="utf-8", newline="") as file:
+        return sum(state_of(line) == "consented" for line in csv.DictReader(file))
+
+
+def test_a_ledger_of_an_earlier_version_still_gives_a_report(tmp_path: Path) -> None:
+    noted = {"rows": 2, "users": 2, "status": {"granted": 1}, "reason": {"granted": 1}}
+    with World(tmp_path, {"report": {"formats": ["html"]}}) as world:
+        world.roster([1, 2])
+        world.consent(1)
+        world.night(approve=2)
+        with closing(sqlite3.connect(world.folder / "ledger.sqlite3")) as database, database:
+            database.execute("UPDATE runs SET counts = ?", (json.dumps(noted),))
+        world.days_pass()
+        world.night()
+        page = Page(world.folder / "reports" / "report.html")
+
+    assert [cells[:3] for cells in page.table("nights")] == [["2026-11-24", "2", "1"], ["2026-11-23", "2", "1"]]
+
+
+def test_a_run_that_was_stopped_says_so_first_and_gives_the_command(tmp_path: Path) -> None:
+    with World(tmp_path, {"report": {"formats": ["html"]}}) as world:
+        world.roster([1, 2])
+        world.night()
+        page = Page(world.folder / "reports" / "report.html")
+
+    assert "was stopped by a guard, a missing approval or the STOP file (first_run)" in page.said
+    assert "campaign run --approve 2" in page.source
+
+
+# What needs a person
+
+
+def test_each_matter_is_told_with_its_count_its_command_and_a_few_names(tmp_path: Path) -> None:
+    made = example()
+    lines, page = written(tmp_path, made.rows(), made.background())
+
+    for reason, words in (
+        ("undeliverable", "have an address that takes no mail"),
+        ("user_not_found", "are not known to Docusign"),
+    ):
+        concerned = [line for line in lines if line["reason"] == reason]
+        assert f"{len(concerned)} {words}" in page.said
+        assert concerned[0]["email"] in page.said
+        assert f"{len(concerned) - 5} more" in page.said
+    assert re.search(r"campaign unsuppress [0-9a-f-]{36}<", page.source)
+
+
+def test_where_nothing_is_amiss_it_says_so(tmp_path: Path) -> None:
+    _, page = written(tmp_path, [row()], Background())
+
+    assert "Nothing. The campaign goes on by itself." in page.said
+    assert "All 1 users have consented." in page.said
+
+
+def test_an_empty_roster_has_a_report(tmp_path: Path) -> None:
+    _, page = written(tmp_path, [], Background())
+
+    assert "There is nobody in the roster who could be asked." in page.said
+
+
+# Size, hostility, whereabouts
+
+
+def test_a_hundred_thousand_groups_are_a_few_lines_and_add_up(tmp_path: Path) -> None:
+    many = 3000
+    users = {f"u{n}": User(f"u{n}", f"a@d{n}.example", f"a@d{n}.example", n, department=f"D{n % 40}") for n in range(many)}
+    rows = [row(user_id=user.user_id, email=user.email, line=user.line) for user in users.values()]
+    _, page = written(tmp_path, rows, Background(users=users))
+
+    for name, groups in (("e-mail domain", many), ("department", 40)):
+        told = page.table(name)
+        assert len(told) == 13
+        assert told[-1][0] == f"{groups - 12:,} others"
+        assert sum(number(cells[1]) for cells in told) == many
+    assert len(page.source) < 100_000
+
+
+def hostile() -> tuple[list[Row], Background]:
+    """Hostile text in every place that a roster, a ledger, a relay or another part of the program can fill."""
+    texts = [*HOSTILE, "<script>alert(1)</script>", '"><img src="http://127.0.0.1/x">', "</style><b>", "{{ 7 * 7 }}{% raw %}"]
+    texts = [text for text in texts if len(text) < 1000]
+    users = {
+        f"id{n}": User(f"id{n}", text, text, n, name=text, department=text, locale=text) for n, text in enumerate(texts, start=2)
+    }
+    reasons = ["cap_reached", "undeliverable", "invalid_row", "unresolved"]
+    rows = [
+        row(
+            user_id=u.user_id, email=u.email, name=u.name, detail=u.name, reason=reasons[u.line % 4], granted_at=None, line=u.line
+        )
+        for u in users.values()
+    ]
+    nasty = texts[-3]
+    run = Run(AT, AT, ExitCode.STOPPED, 1, 1, 1, 1, 1, {}, guards=[nasty], approvable=1)
+    about = Background(
+        campaign=nasty, users=users, runs=[run], since=AT, changes=[Change(text, 1, [text]) for text in texts],
+        limits=[Limit(text, text, text) for text in texts], remarks=[Remark(text, text, text) for text in texts],
+        sections=[Section(nasty, [nasty], [nasty, nasty], [[nasty, nasty]])],
+    )  # fmt: skip
+    return rows, about
+
+
+@pytest.mark.promise(18)
+def test_hostile_text_is_text_in_every_place(tmp_path: Path) -> None:
+    rows, about = hostile()
+    _, page = written(tmp_path, rows, about)
+    _, plain = written(tmp_path / "plain", [row()], replace(about, remarks=(), sections=(), campaign="plain"))
+
+    allowed = {tag for tag, _ in plain.tags} | {"ul", "li", "code", "span", "br", "p"}
+    assert {tag for tag, _ in page.tags} <= allowed
+    assert not [found for _, found in page.tags if {"src", "href", "onerror", "onload"} & set(found)]
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00-\x08]", page.source)
+    assert "{{ 7 * 7 }}" in page.source.replace("&#39;", "'")
+    assert "<script>alert(1)</script>" in "".join(cell for table in page.tables for cells in table.rows for cell in cells)
+
+
+def test_equal_rows_and_background_give_an_equal_page(tmp_path: Path) -> None:
+    one, other = (
+        written(tmp_path / name, MadeUp(users=300).play(8).rows(), MadeUp(users=300).play(8).background()) for name in "ab"
+    )
+
+    assert one[1].source == other[1].source

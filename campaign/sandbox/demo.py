@@ -81,7 +81,7 @@ def tell_story(directory: Path, users: int, now: Callable[[], datetime], show: S
     somebody = read(config.roster.file).users[0].email
     left = f"""\
 mails:   {directory / "mails"}   (open one; its link led to the sandbox, which has ended)
-report:  {directory / "reports" / "report.xlsx"}   (and report.csv, and one copy for each night in history)
+report:  {directory / "reports" / "report.xlsx"}   (and report.html, report.csv, and one copy for each night in history)
 ask it:  {program} explain {somebody} --config {directory / "campaign.toml"}"""
     show([Line(), *(Line(line, Tone.COMMAND) for line in left.splitlines())])
 
