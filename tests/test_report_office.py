@@ -4,15 +4,22 @@ import csv
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
+import openpyxl
 import pytest
+import python_calamine
 from xlsxwriter import Workbook
 
 from campaign.model import Status
-from campaign.report import Row
+from campaign.report import Remark, Row, write
+from tests.made_up import example
 from tests.test_report import AT, HOSTILE, hostile_rows, of_csv, row, write_all
+from tests.test_report_html import Page, number
 
 OFFICE = shutil.which("soffice") or shutil.which("libreoffice")
 pytestmark = [
@@ -86,3 +93,43 @@ def test_forty_users_print_on_one_page_and_each_other_sheet_on_its_own(tmp_path:
     _, book, *_ = write_all(tmp_path, *(row(status=statuses[line % 6].value, last_sent=AT, line=line) for line in range(2, 42)))
 
     assert convert(book, "pdf").read_bytes().count(b"/Type/Page/") == len(("Summary", "Users", "Needs attention", "Nights"))
+
+
+def test_three_independent_readers_agree_on_every_sheet_of_rows(tmp_path: Path, convert: Convert) -> None:
+    made = example(users=400)
+    about = replace(made.background(), remarks=[Remark("something is amiss", "See what", "campaign doctor")])
+    book, _ = write(iter(made.rows()), tmp_path, formats=["xlsx"], mode=0o600, at=AT, background=about)
+
+    for sheet in ("Users", "Needs attention", "Nights"):
+        shown = of_csv(convert(book, ALL_SHEETS, sheet=sheet))
+        by_openpyxl = [list(map(_as_shown, cells)) for cells in openpyxl.load_workbook(book)[sheet].iter_rows(values_only=True)]
+        calamine = python_calamine.CalamineWorkbook.from_path(str(book)).get_sheet_by_name(sheet).to_python()
+        assert shown == by_openpyxl == [list(map(_as_shown, cells)) for cells in calamine]
+        assert len(shown) > 10
+
+
+def _as_shown(cell: object) -> str:
+    """A cell as the spreadsheet shows it."""
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d %H:%M:%S}"
+    if isinstance(cell, float):
+        return f"{cell:.0f}"
+    return "" if cell is None else str(cell)
+
+
+def test_the_summary_says_what_the_page_says(tmp_path: Path, convert: Convert) -> None:
+    made = example(users=400)
+    book, page, _ = write(iter(made.rows()), tmp_path, formats=["xlsx", "html"], mode=0o600, at=AT, background=made.background())
+
+    shown = of_csv(convert(book, ALL_SHEETS, sheet="Summary"))
+    told = Page(page)
+    cells = {line[0]: line[1] for line in shown if line[0]}
+    states = {line[0].strip(): number(line[1]) for line in told.table("states")}
+    domains = {line[0]: number(line[1]) for line in told.table("e-mail domain")}
+    assert {words: number(cells[words]) for words in states} == states
+    assert {name: number(cells[name]) for name in domains} == domains
+    assert shown[1][0] in told.said
+    with zipfile.ZipFile(book) as archive:
+        charts = [archive.read(name).decode() for name in archive.namelist() if name.startswith("xl/charts/chart")]
+    assert len(charts) == 3
+    assert f"<c:v>{states['have consented']}</c:v>" in charts[0]
