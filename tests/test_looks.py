@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from campaign.customers import HEADER, Administrator
 from campaign.model import ESCALATION
 from tests.browser import chromium, complaints
 from tests.test_message import body, composer, parsed, user, wire
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 LANGUAGES = ["en", "de", "fr", "es", "pt", "ja"]
-STEPS = {"invite": 1, "reminder": 2, "later-reminder": 3, "escalation": ESCALATION}
+STEPS = {"invite": 1, "reminder": 2, "later-reminder": 3, "escalation": ESCALATION, "administrator": 1}
 OUTCOMES = {
     "?code=secret&state=x": "accepted",
     "?error=access_denied": "declined",
@@ -44,8 +45,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_text(page, encoding="utf-8")
     (folder / "information.en.html").symlink_to("information.html")
     for language in LANGUAGES:
-        reader = user("山田 花子" if language == "ja" else "Ada Lovelace", locale=language, manager_email="boss@example.com")
+        people = user("山田 花子" if language == "ja" else "Ada Lovelace", locale=language, manager_email="boss@example.com")
+        administrator = Administrator(*people._replace(header=HEADER, cells=("Acme Ltd", people.email, "example.com", "")))
         for kind, step in STEPS.items():
+            reader = administrator if kind == "administrator" else people
             (folder / f"{kind}.{language}.html").write_text(
                 body(parsed(wire(of, reader, step, messages=3)), "html"), encoding="utf-8"
             )
