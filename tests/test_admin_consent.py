@@ -123,11 +123,11 @@ def open_and_accept(world: World, recipient: str) -> str:
     """Follow the link of a mail as its reader does, log in, accept if asked; give what the last page says."""
     with requests.Session() as session:
         url = link_of(world, recipient)
-        session.get(url, timeout=5)
+        session.get(url, timeout=60)
         onward = url.removeprefix(world.accounts.url)
-        shown = session.post(f"{world.accounts.url}/login", data={"login": recipient, "continue": onward}, timeout=5)
+        shown = session.post(f"{world.accounts.url}/login", data={"login": recipient, "continue": onward}, timeout=60)
         if 'value="accept"' in shown.text:
-            shown = session.post(url, data={"decision": "accept"}, timeout=5)
+            shown = session.post(url, data={"decision": "accept"}, timeout=60)
     return str(re.findall(r"<h1>(.*?)</h1>", shown.text)[0])
 
 
