@@ -140,6 +140,7 @@ def test_what_a_killed_run_left_in_flight_becomes_unknown(config: Config) -> Non
 
         assert [(news.email, news.what) for news in ledger.news()] == [(ONE.email, "unknown")]
         assert (standing.last_outcome, standing.used, standing.messages) == ("unknown", 1, 1)
+        assert ledger.resolve(SLOT.message_id, Outcome.ACCEPTED, "the relay's log", NOW) == ONE.user_id
 
 
 def test_what_a_killed_run_found_is_news_until_a_run_has_told_it(config: Config) -> None:
