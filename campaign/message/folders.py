@@ -29,11 +29,20 @@ class Folders(jinja2.BaseLoader):
 
     def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, None]:  # noqa: ARG002  # jinja's call
         """Read a template, and remember where it was found."""
+        path = self._open(template)
+        return self.sources[template][1], str(path), None
+
+    def read(self, template: str) -> bool:
+        """Read a template that is not needed yet; whether it is a shipped one. Raises as `get_source` does."""
+        path = self._open(template)
+        return path.is_relative_to(shipped("templates").resolve())
+
+    def _open(self, template: str) -> Path:
         if (path := self._find(template)) is None:
             shown = "/".join(part for part in template.split("/") if part != DEFAULT)
             raise jinja2.TemplateNotFound(template, f"there is no template {shown} in {self._folders[0]}")
         self.sources[template] = str(path), _read(path)
-        return self.sources[template][1], str(path), None
+        return path
 
     def _find(self, template: str) -> Path | None:
         for name in _serving(template):

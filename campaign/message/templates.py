@@ -70,7 +70,11 @@ def _size(operator: str, left: object, right: object) -> int:
 
 
 class Templates:
-    """The compiled templates of some kinds in every language, and where in their files something stands."""
+    """The templates of some kinds in every language, and where in their files something stands.
+
+    Those of the operator are compiled at once; the shipped ones, which are known to be in order, when they are first needed:
+    there are more languages than a night has readers of.
+    """
 
     def __init__(self, folders: Sequence[Path], facts: Mapping[str, object], kinds: Mapping[str, Sequence[str]]) -> None:
         self._folders = Folders(folders)
@@ -79,10 +83,14 @@ class Templates:
         self._text = _Sandbox(self._folders, facts, autoescape=False)
         self._html = _Sandbox(self._folders, facts, autoescape=True)  # by part: an included body.html.j2 is escaped, too
         self.languages = {kind: self._folders.languages(kind, parts) for kind, parts in kinds.items()}
-        for kind, parts in kinds.items():
-            for language in sorted(self.languages[kind]):
-                for part in parts:
-                    self._compile(f"{kind}/{language}/{part}")
+        self._parts = [
+            f"{kind}/{tag}/{part}" for kind, parts in kinds.items() for tag in sorted(self.languages[kind]) for part in parts
+        ]
+        for name in self._parts:
+            with self._explained(name):
+                is_shipped = self._folders.read(name)
+            if not is_shipped:
+                self._compile(name)
 
     def language(self, kind: str, locale: str) -> str:
         """Give the language in which a kind of mail serves somebody whose `locale` the roster shows; "" if none does."""
@@ -90,9 +98,7 @@ class Templates:
 
     def scope(self, name: str, language: str) -> str:
         """Say in a language's words what a scope allows."""
-        words = f"shared/{language}/scopes.txt"
-        self._compile(words)
-        return self.render(words, {"scope": name}).strip()
+        return self.render(f"shared/{language}/scopes.txt", {"scope": name}).strip()
 
     def _compile(self, name: str) -> None:
         if name not in self._compiled:
@@ -101,6 +107,7 @@ class Templates:
 
     def render(self, name: str, values: Mapping[str, object]) -> str:
         """Render, every line ending in a line feed. Raises TemplateError for whatever a template can do wrong."""
+        self._compile(name)
         with self._explained(name), bounded():
             pieces: list[str] = []
             size = 0
@@ -117,7 +124,7 @@ class Templates:
     def place(self, name: str, needle: str = "") -> str:
         """Say `file:line` of the first line with `needle`, in the template or one that is included; the file if there is none."""
         own = self._folders.sources.get(name, (name, ""))
-        included = {other: source for other, source in self._folders.sources.items() if other not in self._compiled}
+        included = {other: source for other, source in self._folders.sources.items() if other not in self._parts}
         near = sorted(included, key=lambda other: sum(a == b for a, b in zip(name.split("/"), other.split("/"), strict=False)))
         for path, text in (own, *(included[other] for other in reversed(near))):
             found = text.casefold().find(needle.casefold()) if needle else -1
