@@ -21,7 +21,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from campaign.bounded import BoundedSocket, TooMuch, dial
 from campaign.tls import verifying_context
 
-logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its warnings hold what a server sent, as it came
+for _name in ("urllib3", "urllib3.connection", "urllib3.connectionpool"):  # each by itself: others set the first one's level, too
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # their warnings hold what a server sent, as it came
 
 _MOST_BYTES = 64 * 1024  # of one answer, headers included, where nothing else is said
 _PIECE = 8 * 1024

@@ -18,6 +18,7 @@ class CuttingProxy:
         self._server = port
         self.cut_at = cut_at
         self.count = 0
+        self.was_cut = False
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
 
@@ -47,6 +48,7 @@ class CuttingProxy:
                     self.count += 1
                     lost = self.cut_at is not None and self.count > self.cut_at
                 if lost:
+                    self.was_cut = True
                     self._cut()
                     return
                 there.sendall(data)

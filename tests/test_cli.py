@@ -200,7 +200,7 @@ def test_run_prints_one_json_object_with_the_promised_keys() -> None:
     told = json.loads(stopped.stdout)
 
     assert (stopped.exit_code, stopped.stdout.count("\n")) == (4, 1)
-    assert list(told) == ["run_id", "started", "finished", "exit_code", "counts", "guards", "doubts", "report"]
+    assert list(told) == ["run_id", "started", "finished", "exit_code", "counts", "left", "guards", "doubts", "report"]
     assert told["exit_code"] == 4
     assert told["counts"]["rows"] == told["counts"]["users"] == 3
     assert told["counts"]["status"] == {Status.CONSENT_REQUIRED: 3}

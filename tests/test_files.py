@@ -11,7 +11,7 @@ import pytest
 from campaign.errors import ConfigError, UsageError
 from campaign.files import read_private, replaced, shipped
 from campaign.layout import lay_out
-from tests.commands import Result, command
+from tests.commands import ROOT, Result, command
 from tests.test_bad_input import assert_one_clear_sentence
 from tests.token_server import certificate_file, private, service_account_file
 from tests.world import CLIENT_ID, World, email, pem
@@ -270,13 +270,10 @@ def test_what_ships_is_found() -> None:
 def test_a_working_folder_has_all_that_a_first_plan_needs(tmp_path: Path) -> None:
     written = [path.relative_to(tmp_path / "work").as_posix() for path, new in lay_out(tmp_path / "work") if new]
 
-    parts = [
-        f"templates/{kind}/{part}"
-        for kind in ("escalation", "invite", "reminder")
-        for part in ("body.html", "body.txt", "subject.txt")
-    ]
+    shipped_ones = [path for path in (ROOT / "templates").rglob("*") if path.is_file() and path.name != "report.html"]
+    parts = sorted(path.relative_to(ROOT).as_posix() for path in shipped_ones)
     jobs = ["crontab", "campaign-work.service", "campaign-work.timer"]
-    assert written == ["campaign.toml", "roster.csv", *parts, "templates/style.css", *jobs]
+    assert written == ["campaign.toml", "roster.csv", *parts, *jobs]
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

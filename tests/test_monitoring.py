@@ -394,7 +394,7 @@ def test_the_figures_are_those_of_the_night(world: World) -> None:
     for name, kind in {"users_by_status": "status", "users_by_reason": "reason"}.items():
         counts = {key[0]: count for key, count in values[f"campaign_{name}"].items() if count}
         assert counts == told["counts"][kind]
-    assert values["campaign_messages_by_action"] == {("invited",): 1, ("reminded",): 0, ("escalated",): 0}
+    assert values["campaign_messages_by_action"] == {("invited",): 1, ("reminded",): 0, ("escalated",): 0, ("asked",): 0}
     assert {key[0]: count for key, count in values["campaign_messages_by_outcome"].items() if count} == told["counts"]["outcome"]
     assert values["campaign_guard_tripped"] == {("first_run", "true"): 1}
     assert values["campaign_news"][()] == 1

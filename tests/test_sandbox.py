@@ -366,7 +366,7 @@ def test_one_connection_serves_many_requests_even_those_whose_body_nobody_wanted
             answers.append((answer.status, answer.will_close, len(answer.read()) > 0))
     connection.close()
 
-    assert answers == [(404, False, True), (400, False, True), (400, False, True)]
+    assert answers == [(405, False, True), (400, False, True), (400, False, True)]
 
 
 def test_leaving_does_not_wait_for_clients() -> None:
