@@ -21,6 +21,8 @@ from tests.commands import command
 from tests.test_consent_pages import browser, heading, log_in, page  # noqa: F401  # fixtures
 from tests.world import CANARY, CLIENT_ID, World, user_id
 
+pytestmark = pytest.mark.long
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 

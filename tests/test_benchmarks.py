@@ -11,6 +11,8 @@ from tests.benchmarks.measuring import Sample
 from tests.benchmarks.table import markdown, rows
 from tests.commands import ROOT
 
+pytestmark = pytest.mark.long
+
 
 def work(name: str) -> Work:
     """Work that is never done: its samples are given."""

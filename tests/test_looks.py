@@ -17,7 +17,7 @@ from tests.world import CLIENT_ID, World, email, user_id
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 LANGUAGES = ["en", "de", "fr", "es", "pt", "ja"]
 STEPS = {"invite": 1, "reminder": 2, "later-reminder": 3, "escalation": ESCALATION, "administrator": 1}

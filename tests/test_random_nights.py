@@ -724,14 +724,14 @@ def _what_only_takes_time_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.promise(1, 2, 3, 4, 5, 6, 8, 19)
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_every_promise_holds_in_every_random_night(seed: int, tmp_path: Path) -> None:
     live(seed, tmp_path)
 
 
 @pytest.mark.promise(1, 2, 3, 4, 5, 6, 8, 19)
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(12, 412))
+@pytest.mark.parametrize("seed", range(6, 86))
 def test_every_promise_holds_in_many_more_random_nights(seed: int, tmp_path: Path) -> None:
     live(seed, tmp_path)
 
@@ -739,7 +739,7 @@ def test_every_promise_holds_in_many_more_random_nights(seed: int, tmp_path: Pat
 @pytest.mark.promise(1, 2, 3, 4, 5, 6, 8, 19)
 @pytest.mark.postgres
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(1000, 1100))
+@pytest.mark.parametrize("seed", range(1000, 1012))
 def test_every_promise_holds_in_random_nights_where_the_ledger_is_on_a_server(
     seed: int, tmp_path: Path, postgres: PostgresServer
 ) -> None:

@@ -15,6 +15,8 @@ from campaign.model import ESCALATION
 from tests.browser import missing
 from tests.test_message import URL, body, composer, parsed, user, wire
 
+pytestmark = pytest.mark.long
+
 SHORT = "http://bit.ly/3xYzAbC"
 PIXEL = '<img src="http://track.example.net/open.gif?u=7" width="1" height="1" alt="">'
 MAILS = [(language, step) for language in ("en", "de", "fr", "es", "pt", "ja") for step in (1, 2, 3, ESCALATION)]
