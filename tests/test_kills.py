@@ -275,7 +275,10 @@ def test_a_full_or_broken_disk_stops_the_sending_and_needs_no_repair(fault: str,
 def test_a_disk_that_fails_at_any_write_stops_the_sending(fault: str, part: int, tmp_path: Path) -> None:
     codes: Counter[int] = Counter()
     name = fault.partition(":")[0]
+    full = "ENOSPC" in fault
     for number in range(1 + part, calls(name) + 1, PARTS):
+        if name == "pwrite64" and full == bool(number // PARTS % 2):  # the commonest call: one of the two errors each time
+            continue
         codes[fail_at(tmp_path / str(number), f"{fault}:when={number}")] += 1
 
     print("swept:", fault, dict(codes))  # noqa: T201  # shown by -rP
