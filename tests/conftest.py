@@ -1,12 +1,31 @@
 """What several test files need set up for them."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.mail_stack import MailStack, quick_folder
+from tests.mail_stack import MailStack, memory, quick_folder
 from tests.postgres_server import Keys, PostgresServer, keys_of, ledgers, require_postgres
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the program be compiled once, for hundreds of processes of it are started.
+
+    Keep the folders of the quick tests in memory, for their nights sync thousands of times. The long ones use the disk.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    if config.option.markexpr == "not long" and (place := memory()):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: half of the time a test waits for a clock, a server or another process."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

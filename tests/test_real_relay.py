@@ -258,7 +258,7 @@ def judged(world: World, stack: MailStack) -> Counter[str]:
     return Counter(told.values()) + Counter({"unknown but arrived": len({*taken} & unknown)})
 
 
-MANY = [(500, 4), *(pytest.param(2000, connections, marks=pytest.mark.long) for connections in (1, 4))]
+MANY = [(120, 4), *(pytest.param(2000, connections, marks=pytest.mark.long) for connections in (1, 4))]
 
 
 @pytest.mark.parametrize(("users", "connections"), MANY, ids=str)

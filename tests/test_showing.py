@@ -108,7 +108,7 @@ def test_a_night_on_a_terminal_says_what_it_waits_for(world: World) -> None:
 def waits_of_a_night(world: World) -> set[str]:
     """What a night of eight people and no approval is waiting for, in turn."""
     told: set[str] = set()
-    waits = replace(world.waits, outage=(0.3,))
+    waits = replace(world.waits, outage=(1.0,))
     nightly.run(world.config(), replace(world.means(), waits=waits, waiting=lambda _, what: told.add(what)), 8)
     return told
 

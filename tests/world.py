@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from psycopg.conninfo import make_conninfo
@@ -46,6 +47,12 @@ def email(number: int) -> str:
 def private_key() -> rsa.RSAPrivateKey:
     """One key for all tests: making one is slow."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@cache
+def authority() -> bytes:
+    """The certificate of an authority that vouches for nobody."""
+    return trustme.CA().cert_pem.bytes()
 
 
 def pem(key: Any = None) -> bytes:
@@ -121,6 +128,7 @@ class World:
             self.consent(CANARY)
             self.accounts.directory.administrators.add(CANARY)
             self._running = stack.pop_all()
+        (self.folder / "authority.pem").write_bytes(authority())  # reading it is quicker than all of the system's
         key_file = self.folder / "private.pem"
         key_file.write_bytes(pem())
         key_file.chmod(0o600)
@@ -177,6 +185,7 @@ class World:
                 "probes_per_hour": 0,
                 "probe_burst": 1_000_000,
                 "timeout": 5,
+                "ca_file": "authority.pem",
             },
             "roster": {"file": "roster.csv"},
             "mail": {

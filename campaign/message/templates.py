@@ -6,9 +6,11 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import cast
+from types import CodeType
+from typing import ClassVar, cast
 
 import jinja2
+from jinja2.bccache import Bucket
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
@@ -29,10 +31,30 @@ _NAMES_ADVICE = (
 )
 
 
+class _Compiled(jinja2.BytecodeCache):
+    """What this process has compiled before: one that runs several nights, as the demo does, compiles a template once.
+
+    It stays in memory: a cache on a disk would be one more place to put code that runs beside the key.
+    """
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give what was compiled of the same text under the same name, if anything was."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what was compiled."""
+        if bucket.code:
+            self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
 class _Sandbox(SandboxedEnvironment):
     """Jinja without Python behind it, without silent typing errors, and without the operators that eat the machine."""
 
     intercepted_binops = frozenset({"*", "**"})
+    _compiled: ClassVar = {False: _Compiled(), True: _Compiled()}  # by `autoescape`, which is compiled in
 
     def __init__(self, loader: jinja2.BaseLoader, facts: Mapping[str, object], *, autoescape: bool) -> None:
         super().__init__(
@@ -40,6 +62,7 @@ class _Sandbox(SandboxedEnvironment):
             autoescape=autoescape,
             undefined=jinja2.StrictUndefined,
             auto_reload=False,
+            bytecode_cache=self._compiled[autoescape],
             trim_blocks=True,
             lstrip_blocks=True,
         )
