@@ -120,29 +120,29 @@ def _undecodable(where: str, codec: str) -> RosterError:
     )
 
 
-def _lines(text: io.TextIOWrapper, path: Path) -> Iterator[str]:
-    """The lines, by blocks. Only a line feed ends one."""
+def _lines(text: io.TextIOWrapper, path: Path) -> Iterator[list[str]]:
+    """The lines, a block of them at a time. Only a line feed ends one."""
     number, rest = 1, ""
     for block in iter(partial(text.read, BLOCK), ""):
         lines = io.StringIO(rest + block, newline="\n").readlines()
         if "\0" in block:
             nul = next(place for place, line in enumerate(lines) if "\0" in line)
-            yield from lines[:nul]
+            yield lines[:nul]
             raise RosterError(f"{path}:{number + nul}: a NUL character", "this is no text file, or UTF-16 without its mark")
         if len(lines[0]) > LINE:  # no other one can be: a block is shorter
             raise RosterError(f"{path}:{number}: the line is longer than {LINE:,} characters", "is this a CSV file?")
         rest = "" if lines[-1].endswith("\n") else lines.pop()
-        yield from lines
+        yield lines
         number += len(lines)
     if rest:
-        yield rest
+        yield [rest]
 
 
 class Records:
     """The file's records one after the other, and the line where the next one begins."""
 
     def __init__(self, text: io.TextIOWrapper, path: Path, chosen: Mapping[str, str]) -> None:
-        lines = _lines(text, path)
+        lines = chain.from_iterable(_lines(text, path))
         first = next(lines, "")
         if not first.strip():
             raise RosterError(f"{path}:1: the first line is empty; it must be the header", "user_id,email,name will do")
@@ -200,9 +200,7 @@ def chunks(records: Records, width: int, max_rows: int, path: Path) -> Iterator[
         if rows > max_rows:
             where = f"{path}:{chunk.lines[end - rows + max_rows]}"
             raise RosterError(f"{where}: more than {max_rows:,} rows", "if that is meant: [roster] max_rows")
-        for place, record in enumerate(chunk.records[:end]):
-            if len(record) != width:
-                raise _misfit(f"{path}:{chunk.lines[place]}", len(record), width)
+        _refuse_misfits(chunk.records[:end], chunk.lines, width, path)
         if end:
             yield Chunk(chunk.lines[:end], chunk.records[:end])
         held = Chunk(chunk.lines[end:], chunk.records[end:])
@@ -211,6 +209,13 @@ def chunks(records: Records, width: int, max_rows: int, path: Path) -> Iterator[
 def _end(records: list[list[str]]) -> int:
     """The place behind the last row that is not blank."""
     return next((place for place in range(len(records), 0, -1) if any(map(str.strip, records[place - 1]))), 0)
+
+
+def _refuse_misfits(records: list[list[str]], lines: Sequence[int], width: int, path: Path) -> None:
+    widths = [*map(len, records)]
+    if widths.count(width) < len(widths):
+        line, found = next((line, found) for line, found in zip(lines, widths, strict=False) if found != width)
+        raise _misfit(f"{path}:{line}", found, width)
 
 
 def _misfit(where: str, found: int, width: int) -> RosterError:

@@ -42,7 +42,7 @@ def _tidied(cells: Column, pool: dict[str, str], *, trim: bool) -> tuple[Column,
     Equal ones are one object, also from chunk to chunk, as long as there are few; where there are many nobody counts them.
     """
     if len(pool) > POOL:
-        tidy = [cell.strip(" ") for cell in cells] if trim else cells
+        tidy = [*map(str.strip, cells, repeat(" "))] if trim else cells
         return tidy, tidy
     shared = {cell: cell.strip(" ") if trim else cell for cell in set(cells)}
     shared = {cell: pool.setdefault(tidy, tidy) for cell, tidy in shared.items()}
@@ -82,7 +82,8 @@ def _users(lines: Sequence[int], columns: list[Column], layout: Layout) -> Itera
         "header": repeat(layout.header),
         "cells": zip(*columns, strict=True),
     }
-    return map(User._make, zip(*fields.values(), strict=False))  # as long as the columns are, not what is repeated
+    rows = zip(*fields.values(), strict=False)  # as long as the columns are, not what is repeated
+    return map(tuple.__new__, repeat(User), rows)  # what User._make does, without a call in Python for each
 
 
 def _lower(cells: Column) -> Column:
