@@ -102,7 +102,7 @@ def beyond(scope: str, consented: str) -> list[str]:
 
 def stamp(moment: datetime) -> str:
     """An aware time as scripts get it: ISO 8601 in UTC, to the second."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
+    return moment.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 class User(NamedTuple):

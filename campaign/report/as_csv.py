@@ -1,7 +1,7 @@
 """The report as CSV."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any
 from campaign.model import stamp
 from campaign.report.cells import inert_row
 from campaign.report.rows import Row
+
+_TIMES = [place for place, kind in enumerate(Row.__annotations__.values()) if kind not in {str, int}]
 
 
 @contextmanager
@@ -21,6 +23,10 @@ def as_csv(draft: Path) -> Iterator[Callable[[Row], Any]]:
         yield lambda row: writer.writerow(_line(row))
 
 
-def _line(row: Row) -> Iterable[object]:
+def _line(row: Row) -> list[object]:
     """What the CSV holds of a clean `row`."""
-    return [stamp(value) if isinstance(value, datetime) else value for value in inert_row(row)]
+    cells: list[object] = [*inert_row(row)]
+    for place in _TIMES:  # looking at these alone takes half the time
+        if isinstance(moment := cells[place], datetime):
+            cells[place] = stamp(moment)
+    return cells

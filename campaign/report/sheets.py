@@ -13,7 +13,7 @@ from campaign.model import Status
 _ROWS_A_SHEET = 1_048_575  # what Excel has, less the header
 _LINE_HEIGHT, _MOST_LINES = 15, 10
 _EPOCH = datetime(1899, 12, 30, tzinfo=UTC)  # a date is the days since then
-_DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
 _FILLS: dict[str, str] = {  # the word says it all; the colour only helps the eye
     Status.GRANTED: "#E2F0D9",
     Status.CONSENT_REQUIRED: "#FFF2CC",
@@ -108,15 +108,14 @@ class Table:
         if self._is_wrapped:
             sheet.set_row(row, _LINE_HEIGHT * max(1, *self._lines(cells)))
         for place, (value, (kind, style)) in enumerate(zip(cells, self._kinds, strict=True)):
-            if value is None or value == "":
-                continue
-            if kind == "number":
-                sheet.write_number(row, place, value, style)
+            if isinstance(value, str):
+                if value:
+                    filled = self._styles.fills.get(value, style) if kind == "status" else style
+                    sheet.write_string(row, place, literal(value), filled)
             elif isinstance(value, datetime):
                 sheet.write_number(row, place, serial(value), style)
-            else:
-                text = str(value)
-                sheet.write_string(row, place, literal(text), self._styles.fills.get(text, style) if kind == "status" else style)
+            elif value is not None:
+                sheet.write_number(row, place, value, style)
 
     def _finish_sheet(self) -> None:
         self._sheet.autofilter(0, 0, self._last, len(self._columns) - 1)
@@ -142,7 +141,7 @@ def _set_up_print(sheet: Worksheet) -> None:
 
 def serial(moment: datetime) -> float:
     """An aware time, to the second, as the days since the spreadsheets' epoch: a real date where a cell is formatted so."""
-    return (moment.replace(microsecond=0) - _EPOCH) / _DAY
+    return (moment - _EPOCH) // _SECOND / 86_400
 
 
 def literal(text: str) -> str:
