@@ -148,7 +148,7 @@ def _files(many: _Many) -> Iterator[Figure]:
         CPU,
         Work(ours.xlsx_report, (lines,)),
         Work(rivals.xlsx_report, (lines,)),
-        "XlsxWriter by rows",
+        "XlsxWriter and csv by rows",
         1.5,
     )
     quiet = Work(ours.quiet_night, (all_,))
