@@ -9,7 +9,6 @@ import typer
 from campaign.cli.app import DEFAULT, ConfigFile, Group, Json, Note, UserArgument, app, examples
 from campaign.cli.outside import load, means, now, writing
 from campaign.cli.saying import print_json, show
-from campaign.model import stamp
 
 
 @app.command(rich_help_panel=Group.USERS, epilog=examples("campaign explain ada@example.com"))
@@ -89,6 +88,7 @@ def suppress(
 ) -> None:
     """Let a user not be contacted, for good or until a day; also one who is new in the roster, before the first night."""
     from campaign import orders
+    from campaign.model import stamp
 
     settings = load(config)
     ends = until.replace(tzinfo=settings.policy.zone) if until else None
