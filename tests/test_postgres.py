@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 import trustme
 
-from campaign import forgetting, given, nightly, orders
+from campaign import forgetting, nightly, orders
 from campaign.config import Config
 from campaign.doctor.state import state
 from campaign.errors import Busy, ConfigError, ExitCode, LedgerError
 from campaign.ledger import adopt, examine, hold, open_ledger, read_ledger
 from campaign.ledger.opening import store_of
-from campaign.message import Composer
 from campaign.model import Check, Grade, Slot
 from tests.cutting import CuttingProxy
 from tests.fakes import Accepted, Relay
@@ -261,19 +260,6 @@ def test_a_server_that_is_restarted_between_intent_and_outcome_stops_the_sending
         assert slots(world.config()) == {email(1): "sending"}
 
 
-@pytest.fixture
-def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading the templates takes longer than the rest of a night, and is the same in each."""
-    really, composers = given.composer, list[Composer]()
-
-    def composer(config: Config) -> Composer:
-        if not composers:
-            composers.append(really(config))
-        return composers[0]
-
-    monkeypatch.setattr(given, "composer", composer)
-
-
 def night_by_wire(world: World, postgres: PostgresServer, name: str, cut_at: int | None) -> tuple[int, CuttingProxy]:
     """A first night in an empty database, over a wire that is cut; how it ended, and what the wire knows."""
     world.relay.accepted.clear()
@@ -309,7 +295,6 @@ def survive_a_cut(world: World, postgres: PostgresServer, number: int) -> Counte
 
 
 @pytest.mark.promise(2, 3, 8)
-@pytest.mark.usefixtures("_composed_once")
 def test_a_wire_that_is_cut_doubles_and_loses_no_message(world: World, postgres: PostgresServer) -> None:
     whole = night_by_wire(world, postgres, postgres.database(), None)[1].count
     for share in (0.1, 0.5, 0.8, 0.85, 0.9):
@@ -317,7 +302,6 @@ def test_a_wire_that_is_cut_doubles_and_loses_no_message(world: World, postgres:
 
 
 @pytest.mark.promise(2, 3, 8)
-@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(PARTS))
