@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -257,6 +258,14 @@ def test_a_hundred_thousand_groups_are_a_few_lines_and_add_up(tmp_path: Path) ->
         assert told[-1][0] == f"{groups - 12:,} others"
         assert sum(number(cells[1]) for cells in told) == many
     assert len(page.source) < 100_000
+
+
+def test_a_hundred_thousand_users_and_a_year_of_nights_take_less_than_a_megabyte(tmp_path: Path) -> None:
+    nights = [Run(AT + timedelta(n), AT, ExitCode.DONE, 100_000, n, 1, 1, 1, {}) for n in range(365)]
+    rows = (row(user_id=str(n), email=f"@d{n // 10}.example", line=n) for n in range(100_000))
+    page, _ = write(rows, tmp_path, formats=["html"], mode=0o600, at=AT, background=Background(runs=nights))
+
+    assert page.stat().st_size < 1_000_000
 
 
 def hostile() -> tuple[list[Row], Background]:
