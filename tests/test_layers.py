@@ -1,6 +1,8 @@
 """The shape of the house: imports point down, stages do not know one another, and what decides does no I/O."""
 
 import ast
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,7 @@ PURE = ["guards", "plan", "model", "errors", *MESSAGE, "diagnosing.causes", "out
 IMPURE = {"os", "socket", "pathlib", "time", "sqlite3", "requests", "smtplib", "subprocess", "random", "secrets", "tempfile"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
 
@@ -69,6 +72,13 @@ def own_imports(path: Path) -> set[str]:
     return named & rooms
 
 
+def file_of(name: str) -> str:
+    """The module of ours that an imported name lies in: `campaign.ledger.book.Ledger` is in `ledger.book.__init__`."""
+    _, *parts = name.split(".")
+    tried = (".".join([*parts[:end], *more]) for end in range(len(parts), 0, -1) for more in ((), ("__init__",)))
+    return next((module for module in tried if module in modules()), "__init__")
+
+
 def test_every_room_has_its_floor() -> None:
     placed = [name for floor in FLOORS for name in floor]
 
@@ -82,6 +92,14 @@ def test_imports_point_down(module: str) -> None:
     above = {name for name in own_imports(modules()[module]) - {here} if floor_of[name] >= floor_of.get(here, -1)}
 
     assert above == set()
+
+
+@pytest.mark.parametrize("here", sorted({room(module) for module in modules()}))
+def test_no_two_files_of_a_room_need_each_other(here: str) -> None:
+    own = {module: imports(path) for module, path in modules().items() if room(module) == here}
+    needs = {module: {file_of(name) for name in named if name.startswith("campaign.")} for module, named in own.items()}
+
+    TopologicalSorter(needs).prepare()  # raises CycleError, which tells the cycle
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))

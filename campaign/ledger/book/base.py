@@ -1,0 +1,70 @@
+"""What all chapters of the ledger's book share: its campaign, its transactions, how users are updated and events told."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam
+from sqlalchemy.exc import SQLAlchemyError
+
+from campaign.errors import LedgerError
+from campaign.ledger import masking
+from campaign.ledger.schema import events, slots, users
+from campaign.ledger.store import Store, in_words
+from campaign.model import Standing
+
+
+class Book:
+    """One campaign's rows. Every public method of a chapter is one transaction, committed when it returns."""
+
+    def __init__(self, connection: Connection, campaign: str, store: Store, scope: str) -> None:
+        self._connection = connection
+        self._campaign = campaign
+        self._store = store
+        self._scope = scope  # that is asked for now
+        self.run_id = ""
+        self._unmasked: dict[str, str] = {}  # what masks stand for, as far as the roster has shown it
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._connection.begin():
+                yield self._connection
+        except SQLAlchemyError as error:
+            raise LedgerError(f"{self._store.name}: {in_words(error)}", self._store.advice) from error
+
+    def _mine(self, table: Any) -> Any:  # noqa: ANN401  # SQLAlchemy's own expression types
+        return table.c.campaign == self._campaign
+
+    def _this(self, user_id: str, step: int) -> tuple[Any, ...]:
+        return (self._mine(slots), slots.c.user_id == user_id, slots.c.step == step)
+
+    def _row(self, user_id: str, **values: object) -> dict[str, object]:
+        return {"campaign": self._campaign, "user_id": user_id, **values}
+
+    def _update(self, *columns: str) -> Any:  # noqa: ANN401
+        """An update of these columns for many users at once: parameters `key` and `to_<column>`."""
+        this = users.update().where(self._mine(users), users.c.user_id == bindparam("key"))
+        return this.values({column: bindparam(f"to_{column}") for column in columns})
+
+    def _tell(self, connection: Connection, told: Iterable[tuple[str, str, str]], now: datetime) -> None:
+        shared = {"campaign": self._campaign, "at": now, "run_id": self.run_id}
+        many(connection, events.insert(), [{"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told])
+
+    def _own(self, text: str) -> str:
+        """What a mask stands for, if the roster has shown it; any other text as it is."""
+        return self._unmasked.get(text, text)
+
+    def _unmask(self, standing: Standing) -> Standing:
+        if not masking.is_masked(standing.user_id):
+            return standing
+        email, undeliverable = self._unmasked.get(standing.email, ""), self._own(standing.undeliverable)
+        return replace(standing, user_id=self._own(standing.user_id), email=email, undeliverable=undeliverable)
+
+
+def many(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401
+    """Execute for all rows at once; for none at all, nothing."""
+    if rows:
+        connection.execute(statement, rows)

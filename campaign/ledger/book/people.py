@@ -1,0 +1,134 @@
+"""Users: who is there, what is known of them, and what was decided about them."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from itertools import groupby
+
+from sqlalchemy import Connection, RowMapping, func, select
+
+from campaign.ledger import masking
+from campaign.ledger.book.base import Book, many
+from campaign.ledger.learning import change, learn
+from campaign.ledger.schema import slots, users
+from campaign.ledger.standing import standing_of
+from campaign.model import Decision, Finding, Standing, User, address_key
+
+_CONSENT = ("granted_at", "verified_at", "granted_scope", "lacking_since", "revoked_at")
+_LEARNT = ("status", "found", "detail", "last_probed", *_CONSENT)
+
+
+class People(Book):
+    """The chapter of users."""
+
+    def standings(self) -> dict[str, Standing]:
+        """Everybody ever seen, by user id; whose personal data were removed, by a mask until the roster shows them."""
+        with self._transaction() as connection:
+            messages = self._messages(connection)
+            rows = connection.execute(select(users).where(self._mine(users))).mappings()
+            standings = [self._unmask(standing_of(row, messages.get(row["user_id"], []))) for row in rows]
+        return {standing.user_id: standing for standing in standings}
+
+    def meet(self, roster: Iterable[User]) -> None:
+        """Recognise users whose personal data were removed: from now on they are told of by their own ids and addresses."""
+        with self._transaction() as connection:
+            self._unmasked = masking.recognised(connection, self._campaign, roster)
+
+    def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> None:
+        """Make room for users who are new, follow those whose address changed, and note who is there no more, or again.
+
+        Who was purged goes on where the counts are; of who was forgotten nothing is written.
+        """
+        with self._transaction() as connection:
+            back = self._welcome(connection, roster, known, now)
+            self._see_off(connection, {user.user_id for user in roster}, known.keys(), back, now)
+
+    def join(self, user: User, known: Mapping[str, Standing], now: datetime) -> None:
+        """Make room for one user of the roster before a night does, or follow the address."""
+        with self._transaction() as connection:
+            self._welcome(connection, [user], known, now)
+
+    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None:
+        """Remember what a batch of probes found. Users outside the roster (canaries) are passed over, and the forgotten."""
+        noted = known.keys() - self._unmasked.values()
+        steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in noted]
+        learnt = [(before, learn(before, finding, now, self._scope)) for before, finding in steps]
+        with self._transaction() as connection:
+            many(connection, self._update(*_LEARNT), [_changes(after, _LEARNT) for _, after in learnt])
+            told = ((after.user_id, change(before, after), after.detail) for before, after in learnt)
+            self._tell(connection, (event for event in told if event[1]), now)
+
+    def note_decisions(self, decisions: Collection[Decision], known: Mapping[str, Standing]) -> None:
+        """Remember what this run did for everybody and why, for the report; only what changed is written."""
+        changed = [
+            {"key": d.user.user_id, "to_action": d.action, "to_reason": d.reason}
+            for d in decisions
+            if (known[d.user.user_id].action, known[d.user.user_id].reason) != (d.action, d.reason)
+        ]
+        wrong = [{"key": d.user.user_id, "to_detail": d.detail} for d in decisions if d.detail]
+        with self._transaction() as connection:
+            many(connection, self._update("action", "reason"), changed)
+            many(connection, self._update("detail"), wrong)
+
+    def find(self, user: str) -> list[str]:
+        """The ids of the users whom a user id or an e-mail address means; masks where personal data were removed."""
+        wanted = {address_key(user)}
+        with self._transaction() as connection:
+            if masks := masking.masks_of(connection, self._campaign):
+                wanted.add(masks.of(address_key(user)))
+            rows = connection.execute(select(users.c.user_id, users.c.email).where(self._mine(users)))
+            return [row.user_id for row in rows if wanted & {row.user_id, address_key(row.email)}]
+
+    def left_at(self, user_id: str) -> datetime | None:
+        """When the roster was first read without this user; None while it shows the user."""
+        with self._transaction() as connection:
+            this = (self._mine(users), users.c.user_id == user_id)
+            return connection.execute(select(users.c.left_at).where(*this)).scalar()
+
+    def left(self, most: int) -> tuple[int, list[Standing]]:
+        """How many users are not in the roster any more, and the last of them, at most so many; the nameless left out."""
+        gone = (self._mine(users), users.c.left_at.is_not(None), users.c.forgotten_at.is_(None))
+        with self._transaction() as connection:
+            number = connection.execute(select(func.count()).select_from(users).where(*gone)).scalar_one()
+            rows = connection.execute(select(users).where(*gone).order_by(users.c.left_at.desc(), users.c.user_id).limit(most))
+            found = [self._unmask(standing_of(row, [])) for row in rows.mappings()]
+        return number, [standing for standing in found if standing.email]
+
+    def _welcome(
+        self, connection: Connection, roster: Sequence[User], known: Mapping[str, Standing], now: datetime
+    ) -> Collection[str]:
+        """Make room for users who are new, and follow addresses; return the ids of those who had been purged."""
+        back = masking.take_up(connection, self._campaign, roster)
+        self._unmasked = masking.recognised(connection, self._campaign, roster)
+        passed_over = {*back, *self._unmasked.values()}
+        present = [user for user in roster if user.user_id not in passed_over]
+        new = [user for user in present if user.user_id not in known]
+        moved = [(user, known[user.user_id].email) for user in present if user.user_id in known]
+        moved = [(user, before) for user, before in moved if before != user.email]
+        self._tell(connection, ((user_id, "recognised", "") for user_id in back), now)
+        many(connection, users.insert(), [self._row(user.user_id, email=user.email, joined_at=now) for user in new])
+        many(connection, self._update("email"), [{"key": user.user_id, "to_email": user.email} for user, _ in moved])
+        self._tell(connection, ((user.user_id, "joined", "") for user in new), now)
+        self._tell(connection, ((user.user_id, "address changed", f"{was} → {user.email}") for user, was in moved), now)
+        return back
+
+    def _see_off(
+        self, connection: Connection, present: AbstractSet[str], known: Iterable[str], recognised: Collection[str], now: datetime
+    ) -> None:
+        """Note since when known users are not in the roster; `recognised` are told of already."""
+        away = set(connection.scalars(select(users.c.user_id).where(self._mine(users), users.c.left_at.is_not(None))))
+        left = [user_id for user_id in known if user_id not in present and user_id not in away and not masking.is_masked(user_id)]
+        again = sorted(away & present)
+        changes = [*((user_id, now) for user_id in left), *((user_id, None) for user_id in again)]
+        many(connection, self._update("left_at"), [{"key": user_id, "to_left_at": at} for user_id, at in changes])
+        told = [*((user_id, "left") for user_id in left), *((user_id, "back") for user_id in again if user_id not in recognised)]
+        self._tell(connection, ((user_id, what, "") for user_id, what in told), now)
+
+    def _messages(self, connection: Connection) -> dict[str, list[RowMapping]]:
+        columns = (slots.c.user_id, slots.c.step, slots.c.tried_at, slots.c.outcome, slots.c.attempts)
+        rows = connection.execute(select(*columns).where(self._mine(slots)).order_by(slots.c.user_id, slots.c.step)).mappings()
+        return {user_id: list(group) for user_id, group in groupby(rows, key=lambda row: row["user_id"])}
+
+
+def _changes(standing: Standing, columns: Iterable[str]) -> dict[str, object]:
+    return {"key": standing.user_id} | {f"to_{column}": getattr(standing, column) for column in columns}
