@@ -21,7 +21,7 @@ from campaign.errors import CampaignError, DomainRefused, LedgerError, RelayBusy
 from campaign.given import message_id
 from campaign.ledger import Ledger
 from campaign.mailer import Mailer
-from campaign.model import Action, Decision, Delivery, Outcome, Reason, Slot
+from campaign.model import ESCALATION, Action, Decision, Delivery, Outcome, Reason, Slot, Standing
 from campaign.night import Night
 from campaign.pace import Pace
 from campaign.stopping import stop_if_asked
@@ -246,10 +246,15 @@ def _pace(night: Night, ledger: Ledger) -> Pace:
 def _slot(night: Night, decision: Decision, ledger: Ledger) -> Slot:
     """The slot that was deferred on another night, with its Message-ID and Date, or a new one."""
     user_id, step, recipient, address = decision.user.user_id, decision.step, decision.recipient, decision.address
-    if before := ledger.slot(user_id, step):
+    if _was_tried(night.standings[user_id], step) and (before := ledger.slot(user_id, step)):
         return replace(before, recipient=recipient, address=address)
     date = night.means.clock().replace(microsecond=0)
     return Slot(user_id, step, recipient, address, message_id(night.config, step), date)
+
+
+def _was_tried(standing: Standing, step: int) -> bool:
+    """Whether the slot may be one that was deferred. A mistake here sends nothing: the ledger opens no slot twice as new."""
+    return standing.escalation_tried is not None if step == ESCALATION else standing.attempts > 0
 
 
 def _is_unsure(delivery: Delivery) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from campaign.customers import is_customer
 from campaign.model import Finding, Standing, Status, beyond
@@ -15,26 +16,30 @@ def learn(standing: Standing, finding: Finding, now: datetime, scope: str) -> St
     A consent that did not hold all of these scopes is not taken back when it turns out to be too little.
     """
     trace = f" (trace {finding.trace})" if finding.trace and finding.status is Status.UNKNOWN else ""
-    after = replace(standing, found=finding.status, detail=finding.detail + trace, last_probed=now)
-    if finding.status not in _ANSWERS:
-        return after
-    after = replace(after, status=finding.status)
-    if finding.status is Status.GRANTED:
-        since = standing.granted_at if standing.status == Status.GRANTED else now
-        known = "" if is_customer(standing.user_id) else scope  # a customer's consent is but inferred from its users'
-        return replace(after, granted_at=since, verified_at=now, granted_scope=known, lacking_since=None, revoked_at=None)
-    if finding.status is Status.CONSENT_REQUIRED:
-        return _lacking(standing, after, now, beyond(scope, standing.granted_scope))
-    return after
+    learnt: dict[str, Any] = {"found": finding.status, "detail": finding.detail + trace, "last_probed": now}
+    if finding.status in _ANSWERS:
+        learnt |= {"status": finding.status, **_answered(standing, finding.status, now, scope)}
+    return replace(standing, **learnt)  # once: of millions of findings it is felt
 
 
-def _lacking(before: Standing, after: Standing, now: datetime, added: list[str]) -> Standing:
-    after = replace(after, detail=f"consented before {', '.join(added)} was asked for") if added else after
+def _answered(before: Standing, answer: Status, now: datetime, scope: str) -> dict[str, Any]:
+    """What an answer changes beside the status."""
+    if answer is Status.GRANTED:
+        since = before.granted_at if before.status == Status.GRANTED else now
+        known = "" if is_customer(before.user_id) else scope  # a customer's consent is but inferred from its users'
+        return {"granted_at": since, "verified_at": now, "granted_scope": known, "lacking_since": None, "revoked_at": None}
+    if answer is Status.CONSENT_REQUIRED:
+        return _lacking(before, now, beyond(scope, before.granted_scope))
+    return {}
+
+
+def _lacking(before: Standing, now: datetime, added: list[str]) -> dict[str, Any]:
+    changed: dict[str, Any] = {"detail": f"consented before {', '.join(added)} was asked for"} if added else {}
     if before.status == Status.CONSENT_REQUIRED:
-        return after
-    after = replace(after, lacking_since=now, granted_at=None)
+        return changed
+    changed |= {"lacking_since": now, "granted_at": None}
     taken_back = before.granted_at and not added and not is_customer(before.user_id)
-    return replace(after, revoked_at=now, granted_scope="") if taken_back else after
+    return changed | {"revoked_at": now, "granted_scope": ""} if taken_back else changed
 
 
 def change(before: Standing, after: Standing) -> str:

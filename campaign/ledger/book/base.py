@@ -11,9 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from campaign.errors import LedgerError
 from campaign.ledger import masking
-from campaign.ledger.schema import events, slots, users
+from campaign.ledger.schema import events, users
 from campaign.ledger.store import Store, in_words
 from campaign.model import Standing
+
+_TELL = events.insert()
 
 
 class Book:
@@ -38,9 +40,6 @@ class Book:
     def _mine(self, table: Any) -> Any:  # noqa: ANN401  # SQLAlchemy's own expression types
         return table.c.campaign == self._campaign
 
-    def _this(self, user_id: str, step: int) -> tuple[Any, ...]:
-        return (self._mine(slots), slots.c.user_id == user_id, slots.c.step == step)
-
     def _row(self, user_id: str, **values: object) -> dict[str, object]:
         return {"campaign": self._campaign, "user_id": user_id, **values}
 
@@ -51,7 +50,7 @@ class Book:
 
     def _tell(self, connection: Connection, told: Iterable[tuple[str, str, str]], now: datetime) -> None:
         shared = {"campaign": self._campaign, "at": now, "run_id": self.run_id}
-        many(connection, events.insert(), [{"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told])
+        many(connection, _TELL, [{"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told])
 
     def _own(self, text: str) -> str:
         """What a mask stands for, if the roster has shown it; any other text as it is."""

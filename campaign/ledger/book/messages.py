@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import bindparam, exists, func, select
 
 from campaign.errors import LedgerError
 from campaign.ledger.book.base import Book, many
@@ -13,6 +13,14 @@ from campaign.model import ESCALATION, Delivery, Outcome, Slot
 
 _REFUSED = "relay refused"  # an event
 _TELL_US = "this should not happen: nothing was sent; please report it"
+
+# Made once, for it takes longer to make a statement than to execute it; what is set stands in the parameters.
+_THIS = (slots.c.campaign == bindparam("whose"), slots.c.user_id == bindparam("whom"), slots.c.step == bindparam("which"))
+_READ = select(*(slots.c[name] for name in Slot.__slots__)).where(*_THIS)
+_OPEN = slots.insert()
+_OPEN_AGAIN = slots.update().where(*_THIS, slots.c.outcome == Outcome.DEFERRED)
+_CHANGE = slots.update().where(*_THIS)
+_FREE = slots.delete().where(*_THIS)
 
 
 class Messages(Book):
@@ -59,39 +67,41 @@ class Messages(Book):
     def slot(self, user_id: str, step: int) -> Slot | None:
         """The slot as it was opened on another night, whose message may be tried again; None if it is free."""
         with self._transaction() as connection:
-            row = connection.execute(select(slots).where(*self._this(user_id, step))).mappings().first()
-        return Slot(**{name: row[name] for name in Slot.__slots__}) if row else None
+            row = connection.execute(_READ, self._this(user_id, step)).first()
+        return Slot(*row) if row else None
 
     def open(self, slot: Slot, sha256: str, now: datetime) -> None:
         """Put the intent to send on disk, before the relay is told. A slot that was deferred is opened again."""
         to: dict[str, object] = {"recipient": slot.recipient, "address": slot.address, "scope": self._scope}
-        to |= {"sha256": sha256, "tried_at": now, "run_id": self.run_id}
+        to |= {"sha256": sha256, "tried_at": now, "run_id": self.run_id, "outcome": Outcome.SENDING}
         self._store.still_there()
         with self._transaction() as connection:
             if slot.attempts:
-                again = (*self._this(slot.user_id, slot.step), slots.c.outcome == Outcome.DEFERRED)
-                done = connection.execute(slots.update().where(*again).values(outcome=Outcome.SENDING, **to))
+                done = connection.execute(_OPEN_AGAIN, self._this(slot.user_id, slot.step) | to)
                 if done.rowcount != 1:
                     raise LedgerError(f"{self._store.name}: the slot of {slot.user_id} is not deferred", _TELL_US)
                 return
             fixed = {"step": slot.step, "message_id": slot.message_id, "date": slot.date, "attempts": 0}
-            connection.execute(slots.insert().values(self._row(slot.user_id, outcome=Outcome.SENDING, **fixed, **to)))
+            connection.execute(_OPEN, self._row(slot.user_id, **fixed, **to))
 
     def settle(self, slot: Slot, delivery: Delivery, now: datetime) -> None:
         """Put the outcome on disk. A user's address that is rejected is not mailed again until the roster shows another."""
+        result = {"outcome": delivery.outcome, "reply": delivery.reply, "attempts": slot.attempts + 1, "tried_at": now}
         with self._transaction() as connection:
-            result = {"outcome": delivery.outcome, "reply": delivery.reply, "attempts": slot.attempts + 1, "tried_at": now}
-            connection.execute(slots.update().where(*self._this(slot.user_id, slot.step)).values(**result))
+            connection.execute(_CHANGE, self._this(slot.user_id, slot.step) | result)
             if delivery.outcome is Outcome.REJECTED and slot.step != ESCALATION:
                 many(connection, self._update("undeliverable"), [{"key": slot.user_id, "to_undeliverable": slot.address}])
             self._tell(connection, [(slot.user_id, delivery.outcome.value, f"{named(slot)}: {delivery.reply}")], now)
 
     def release(self, slot: Slot, reply: str, now: datetime) -> None:
         """Give back a slot whose message the relay refused for reasons of ours: nothing is used up."""
+        this = self._this(slot.user_id, slot.step)
         with self._transaction() as connection:
-            this = self._this(slot.user_id, slot.step)
             if slot.attempts:
-                connection.execute(slots.update().where(*this).values(outcome=Outcome.DEFERRED, reply=reply))
+                connection.execute(_CHANGE, this | {"outcome": Outcome.DEFERRED, "reply": reply})
             else:
-                connection.execute(slots.delete().where(*this))
+                connection.execute(_FREE, this)
             self._tell(connection, [(slot.user_id, _REFUSED, f"{named(slot)}: {reply}")], now)
+
+    def _this(self, user_id: str, step: int) -> dict[str, object]:
+        return {"whose": self._campaign, "whom": user_id, "which": step}
