@@ -26,13 +26,13 @@ def probe(night: Night, memory: Memory) -> None:
     memory.enrol(everybody, known, night.started)
     night.left = _without(everybody, known)
     before = of_roster(night, memory.standings())
+    night.standings = dict(before)
     try:
         _ask(night, memory, before)
     except LedgerError:
         raise
     except CampaignError as error:
         night.problems.append(error)
-    night.standings = of_roster(night, memory.standings())
 
 
 def _without(users: Iterable[User], known: Mapping[str, Standing]) -> list[Standing]:
@@ -71,7 +71,7 @@ def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
     with closing(Prober(config.docusign, night.given.signer, means.clock, means.stop, **waits, waiting=waiting)) as prober:
         night.canary = list(prober.probe(config.docusign.canary))
         if _canary_speaks(night.canary, config.docusign):
-            memory.note(night.canary, before, means.clock())
+            night.standings |= memory.note(night.canary, before, means.clock())
             todo = [user.user_id for user in night.given.roster.users if _is_due(user, before[user.user_id], night)]
             with closing(prober.probe(todo)) as findings:
                 _note_all(findings, len(todo), night, memory, before)
@@ -115,15 +115,15 @@ def _note_all(findings: Iterator[Finding], total: int, night: Night, memory: Mem
             night.findings.append(finding)
             night.means.progress("probing", len(night.findings), total)
             if len(night.findings) - noted == _BATCH:
-                memory.note(night.findings[noted:], before, night.means.clock())
+                night.standings |= memory.note(night.findings[noted:], before, night.means.clock())
                 noted = len(night.findings)
     finally:
-        memory.note(night.findings[noted:], before, night.means.clock())
+        night.standings |= memory.note(night.findings[noted:], before, night.means.clock())
 
 
 def _note_customers(night: Night, memory: Memory) -> None:
     """Note what the answers about a customer's users say of its administrator's consent."""
     if night.administrators:
-        night.standings = standings = of_roster(night, memory.standings())
         asked = (customer for customer in night.customers if not customer.administrator.fault)
-        memory.note(filter(None, (finding(customer, standings) for customer in asked)), standings, night.means.clock())
+        found = filter(None, (finding(customer, night.standings) for customer in asked))
+        night.standings |= memory.note(found, night.standings, night.means.clock())

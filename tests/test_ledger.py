@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,14 @@ def test_what_a_killed_run_found_is_news_until_a_run_has_told_it(config: Config)
         ledger.begin("the one after", NOW)
 
         assert (before, ledger.news()) == (["revoked"], [])
+
+
+def test_what_is_noted_is_told_as_it_is_remembered(config: Config) -> None:
+    with run_of(config) as ledger:
+        for day, status in enumerate(status for pair in product(Status, Status) for status in pair):
+            told = ledger.note([Finding(ONE.user_id, status, "words", "trace")], ledger.standings(), NOW + timedelta(days=day))
+
+            assert told == {ONE.user_id: one(ledger)}
 
 
 @pytest.mark.parametrize(

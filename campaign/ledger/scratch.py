@@ -16,7 +16,7 @@ class Memory(Protocol):
 
     def standings(self) -> dict[str, Standing]: ...
     def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> None: ...
-    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None: ...
+    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> dict[str, Standing]: ...
     def last_mailed(self) -> dict[str, tuple[datetime, str]]: ...
     def mailed_since(self, instant: datetime) -> list[datetime]: ...
     def refused(self) -> set[str]: ...
@@ -44,9 +44,11 @@ class Scratch:
         known = self.standings()
         self._learnt |= {user.user_id: Standing(user.user_id, user.email) for user in roster if user.user_id not in known}
 
-    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None:
-        """Keep what a batch of probes found."""
-        self._learnt |= {f.user_id: learn(known[f.user_id], f, now, self._scope) for f in findings if f.user_id in known}
+    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> dict[str, Standing]:
+        """Keep what a batch of probes found; return the standings of these users."""
+        learnt = {f.user_id: learn(known[f.user_id], f, now, self._scope) for f in findings if f.user_id in known}
+        self._learnt |= learnt
+        return learnt
 
     def last_mailed(self) -> dict[str, tuple[datetime, str]]:
         """When each address was last mailed, as the ledger has it."""

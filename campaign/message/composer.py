@@ -151,9 +151,10 @@ class Composer:
         for name, value in self._headers(to, subject, message_id, date):
             put(message, name, value)
         boundary = hashlib.sha256(message_id.encode()).hexdigest()[:40]
-        message["Content-Type"] = f'multipart/alternative; boundary="=_{boundary}"'
+        # Not by `message[…] =`, which makes a class anew to ask how often such a header may come.
+        message.set_raw("Content-Type", WIRE.header_factory("Content-Type", f'multipart/alternative; boundary="=_{boundary}"'))
         plain = part("plain", text, eight_bit=eight_bit)
-        if plain["Content-Transfer-Encoding"] == "8bit":  # then so is the whole (RFC 2045, 6.4)
+        if ("Content-Transfer-Encoding", "8bit") in plain.raw_items():  # then so is the whole (RFC 2045, 6.4)
             put(message, "Content-Transfer-Encoding", "8bit")
         message.set_payload([plain, part("html", html)])
         return message

@@ -48,8 +48,11 @@ class People(Book):
         with self._transaction() as connection:
             self._welcome(connection, [user], known, now)
 
-    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> None:
-        """Remember what a batch of probes found. Users outside the roster (canaries) are passed over, and the forgotten."""
+    def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> dict[str, Standing]:
+        """Remember what a batch of probes found; return the standings of these users, as they are remembered now.
+
+        Users outside the roster (canaries) are passed over, and the forgotten.
+        """
         noted = known.keys() - self._unmasked.values()
         steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in noted]
         learnt = [(before, learn(before, finding, now, self._scope)) for before, finding in steps]
@@ -57,6 +60,7 @@ class People(Book):
             many(connection, self._update(*_LEARNT), [_changes(after, _LEARNT) for _, after in learnt])
             told = ((after.user_id, change(before, after), after.detail) for before, after in learnt)
             self._tell(connection, (event for event in told if event[1]), now)
+        return {after.user_id: after for _, after in learnt}
 
     def note_decisions(self, decisions: Collection[Decision], known: Mapping[str, Standing]) -> None:
         """Remember what this run did for everybody and why, for the report; only what changed is written."""
