@@ -407,7 +407,7 @@ def test_another_host_goes_on_where_the_first_one_stood(world: World) -> None:
     world.night(approve=3)
     standby = replace(world, folder=world.folder.with_name("standby"), keys={**world.keys})
     standby.folder.mkdir()
-    for name in ("campaign.toml", "roster.csv", "private.pem"):
+    for name in ("campaign.toml", "roster.csv", "private.pem", "authority.pem"):
         shutil.copy(world.folder / name, standby.folder)
     (standby.folder / "private.pem").chmod(0o600)
     again = nightly.run(standby_config(world, standby), world.means())
