@@ -128,7 +128,6 @@ class World:
             self.consent(CANARY)
             self.accounts.directory.administrators.add(CANARY)
             self._running = stack.pop_all()
-        (self.folder / "authority.pem").write_bytes(authority())  # reading it is quicker than all of the system's
         key_file = self.folder / "private.pem"
         key_file.write_bytes(pem())
         key_file.chmod(0o600)
@@ -174,6 +173,8 @@ class World:
 
     def config(self, **environ: str) -> Config:
         """Write campaign.toml anew and read it."""
+        authorities = self.folder / "authority.pem"
+        authorities.write_bytes(authority())  # one is read sooner than all of the system's
         tables: dict[str, dict[str, Any]] = {
             "docusign": {
                 "environment": "demo",
@@ -185,7 +186,7 @@ class World:
                 "probes_per_hour": 0,
                 "probe_burst": 1_000_000,
                 "timeout": 5,
-                "ca_file": "authority.pem",
+                "ca_file": authorities,
             },
             "roster": {"file": "roster.csv"},
             "mail": {

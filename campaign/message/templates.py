@@ -24,6 +24,8 @@ from campaign.message.languages import Reader, chain
 
 _DECLARED = re.compile(r"\{#-?\s*allow:\s*(\S+)\s*-?#\}")
 
+_USES = re.compile(r"""\{%-?\s*(?:extends|include|import|from)\s+["']([^"']+)["']""")
+
 _NAMES_ADVICE = (
     "a template knows user, row, greeting_name, full_name, step, first_sent, messages, application, scopes, consent_url,"
     " account_server, account_host, reply_to, sender, language, direction; that to an administrator admin_consent_url, customer,"
@@ -145,15 +147,16 @@ class Templates:
         return text
 
     def place(self, name: str, needle: str = "") -> str:
-        """Say `file:line` of the first line with `needle`, in the template or one that is included; the file if there is none."""
-        own = self._folders.sources.get(name, (name, ""))
-        included = {other: source for other, source in self._folders.sources.items() if other not in self._parts}
-        near = sorted(included, key=lambda other: sum(a == b for a, b in zip(name.split("/"), other.split("/"), strict=False)))
-        for path, text in (own, *(included[other] for other in reversed(near))):
+        """Say `file:line` of the first line with `needle`, in the template or one that it includes; the file if there is none."""
+        used = [name]
+        for one in used:
+            path, text = self._folders.sources.get(one, (one, ""))
             found = text.casefold().find(needle.casefold()) if needle else -1
             if found >= 0:
                 return f"{path}:{text.count(chr(10), 0, found) + 1}"
-        return own[0]
+            named = (self._text.join_path(other, one) for other in _USES.findall(text))
+            used += [other for other in named if other not in used]
+        return self._folders.sources.get(name, (name, ""))[0]
 
     def contain(self, word: str) -> bool:
         """Say whether `word` stands in a template or in the campaign's own facts, and so is no doing of the roster."""
