@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from psycopg.conninfo import make_conninfo
@@ -47,12 +46,6 @@ def email(number: int) -> str:
 def private_key() -> rsa.RSAPrivateKey:
     """One key for all tests: making one is slow."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-@cache
-def authority() -> bytes:
-    """The certificate of an authority that vouches for nobody."""
-    return trustme.CA().cert_pem.bytes()
 
 
 def pem(key: Any = None) -> bytes:
@@ -173,8 +166,6 @@ class World:
 
     def config(self, **environ: str) -> Config:
         """Write campaign.toml anew and read it."""
-        authorities = self.folder / "authority.pem"
-        authorities.write_bytes(authority())  # one is read sooner than all of the system's
         tables: dict[str, dict[str, Any]] = {
             "docusign": {
                 "environment": "demo",
@@ -186,7 +177,6 @@ class World:
                 "probes_per_hour": 0,
                 "probe_burst": 1_000_000,
                 "timeout": 5,
-                "ca_file": authorities,
             },
             "roster": {"file": "roster.csv"},
             "mail": {

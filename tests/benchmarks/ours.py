@@ -213,12 +213,19 @@ def settle(config: Config) -> None:
 
 def _remember(ledger: Ledger, waiting: list[User], at: datetime) -> None:
     """At once, for nights of thousands of messages would take minutes."""
-    consent = {"status": Status.GRANTED, "granted_at": at, "verified_at": at, "reason": Reason.GRANTED}
-    lack = {"status": Status.CONSENT_REQUIRED, "granted_at": None, "verified_at": None, "reason": Reason.WAITING}
+    consent = {"status": Status.GRANTED, "reason": Reason.GRANTED, "granted_at": at, "verified_at": at}
+    consent |= {"granted_scope": ledger._scope}
+    lack = {
+        "status": Status.CONSENT_REQUIRED,
+        "reason": Reason.WAITING,
+        "granted_at": None,
+        "verified_at": None,
+        "granted_scope": "",
+    }
     sent = {"campaign": ledger._campaign, "step": 1, "date": at, "sha256": "", "attempts": 1, "tried_at": at}
     with ledger._transaction() as connection:
         connection.execute(users.update().values(**consent, last_probed=at))
-        these = users.update().where(users.c.user_id == bindparam("key"))
+        these = users.update().where(users.c.campaign == ledger._campaign, users.c.user_id == bindparam("key"))
         connection.execute(these.values(**lack, lacking_since=at), [{"key": user.user_id} for user in waiting])
         connection.execute(
             slots.insert().values(**sent, outcome=Outcome.ACCEPTED, reply="250 ok", run_id="before"),
