@@ -42,7 +42,7 @@ def _known(config: Config, ledger: Ledger, user_id: str, now: datetime, listed: 
     """What is known before anybody is asked; that it is asked now is on the disk first. Raises GuardTripped, UsageError."""
     if is_masked(user_id):
         raise UsageError("this user was forgotten, so nobody asks about the user", "to lift that: campaign unsuppress USER")
-    standing = ledger.standings()[user_id]
+    standing = ledger.standing(user_id)
     others = [other for other in dict.fromkeys(_same_address(config, ledger, standing.email)) if other != user_id]
     if (last := ledger.last_diagnosed(user_id)) and last <= now < last + PAUSE:
         again = (last + PAUSE).astimezone(config.policy.zone)

@@ -74,7 +74,7 @@ def explain(config: Config, user: str, now: datetime) -> Story:
             return _remembered(config, ledger, one_of(found, user), now)
         row = _new(config, user)
         standing = Standing(row.user_id, row.email)
-        customer, until = belonging(config, row.user_id, ledger.standings(), now)
+        customer, until = belonging(config, row.user_id, ledger.standings, now)
         return Story(
             config,
             now,
@@ -106,9 +106,8 @@ def in_roster(config: Config, user: str) -> list[User | Reject]:
 
 
 def _remembered(config: Config, ledger: Ledger, user_id: str, now: datetime) -> Story:
-    standings, events = ledger.standings(), ledger.events(user_id)
-    standing = standings[user_id]
-    customer, until = belonging(config, user_id, standings, now)
+    standing, events = ledger.standing(user_id), ledger.events(user_id)
+    customer, until = belonging(config, user_id, ledger.standings, now)
     return Story(
         config,
         now,

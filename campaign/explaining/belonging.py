@@ -1,6 +1,6 @@
 """Which customer of an ISV somebody belongs to, and how far that one is."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from campaign import plan
@@ -12,16 +12,19 @@ from campaign.roster import read_customers, read_roster
 
 
 def belonging(
-    config: Config, user_id: str, standings: Mapping[str, Standing], now: datetime
+    config: Config, user_id: str, all_standings: Callable[[], Mapping[str, Standing]], now: datetime
 ) -> tuple[Figures | None, datetime | None]:
     """The customer whose user, or whose administrator, this is; and until when this user is left alone for that reason.
 
     Neither where there are no customers, this one is nobody's, or roster or customers cannot be read.
     """
+    if not config.customers.file:
+        return None, None
     try:
-        administrators, users = read_customers(config), read_roster(config).users if config.customers.file else ()
+        administrators, users = read_customers(config), read_roster(config).users
     except RosterError:
         return None, None
+    standings = all_standings()
     customers = grouped(administrators, users, standings)
     waits = left_alone(config, customers, standings, now)
     for customer in customers:

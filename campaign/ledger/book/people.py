@@ -5,13 +5,13 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from campaign.ledger import masking
 from campaign.ledger.book.base import Book, many
 from campaign.ledger.learning import change, learn
 from campaign.ledger.schema import slots, users
-from campaign.ledger.standing import standing_of
+from campaign.ledger.standing import REMEMBERED, standing_of
 from campaign.model import Decision, Finding, Standing, User, address_key
 
 _CONSENT = ("granted_at", "verified_at", "granted_scope", "lacking_since", "revoked_at")
@@ -24,10 +24,14 @@ class People(Book):
     def standings(self) -> dict[str, Standing]:
         """Everybody ever seen, by user id; whose personal data were removed, by a mask until the roster shows them."""
         with self._transaction() as connection:
-            messages = self._messages(connection)
-            rows = connection.execute(select(users).where(self._mine(users))).mappings()
-            standings = [self._unmask(standing_of(row, messages.get(row["user_id"], []))) for row in rows]
+            standings = self._standings(connection, self._mine(users), self._mine(slots))
         return {standing.user_id: standing for standing in standings}
+
+    def standing(self, user_id: str) -> Standing:
+        """One user's, or that of a mask; the ledger must know it."""
+        with self._transaction() as connection:
+            these = (self._mine(table) & (table.c.user_id == user_id) for table in (users, slots))
+            return self._standings(connection, *these)[0]
 
     def meet(self, roster: Iterable[User]) -> None:
         """Recognise users whose personal data were removed: from now on they are told of by their own ids and addresses."""
@@ -94,8 +98,8 @@ class People(Book):
         gone = (self._mine(users), users.c.left_at.is_not(None), users.c.forgotten_at.is_(None))
         with self._transaction() as connection:
             number = connection.execute(select(func.count()).select_from(users).where(*gone)).scalar_one()
-            rows = connection.execute(select(users).where(*gone).order_by(users.c.left_at.desc(), users.c.user_id).limit(most))
-            found = [self._unmask(standing_of(row, [])) for row in rows.mappings()]
+            last = select(*REMEMBERED).where(*gone).order_by(users.c.left_at.desc(), users.c.user_id).limit(most)
+            found = [self._unmask(standing_of(row, [])) for row in connection.execute(last)]
         return number, [standing for standing in found if standing.email]
 
     def _welcome(
@@ -128,10 +132,14 @@ class People(Book):
         told = [*((user_id, "left") for user_id in left), *((user_id, "back") for user_id in again if user_id not in recognised)]
         self._tell(connection, ((user_id, what, "") for user_id, what in told), now)
 
-    def _messages(self, connection: Connection) -> dict[str, list[RowMapping]]:
+    def _standings(
+        self, connection: Connection, these_users: ColumnElement[bool], these_slots: ColumnElement[bool]
+    ) -> list[Standing]:
         columns = (slots.c.user_id, slots.c.step, slots.c.tried_at, slots.c.outcome, slots.c.attempts)
-        rows = connection.execute(select(*columns).where(self._mine(slots)).order_by(slots.c.user_id, slots.c.step)).mappings()
-        return {user_id: list(group) for user_id, group in groupby(rows, key=lambda row: row["user_id"])}
+        sent = connection.execute(select(*columns).where(these_slots).order_by(slots.c.user_id, slots.c.step)).mappings()
+        messages = {user_id: list(group) for user_id, group in groupby(sent, key=lambda row: row["user_id"])}
+        rows = connection.execute(select(*REMEMBERED).where(these_users))
+        return [self._unmask(standing_of(row, messages.get(row.user_id, []))) for row in rows]
 
 
 def _changes(standing: Standing, columns: Iterable[str]) -> dict[str, object]:
