@@ -58,6 +58,7 @@ def figures(scale: float = 1) -> Iterator[Figure]:
     yield from _probing(many)
     yield from _nights(many)
     yield from _mail(many)
+    yield from _ledger(many)
     yield from _files(many)
     yield from _starting()
 
@@ -85,7 +86,7 @@ def _probing(many: _Many) -> Iterator[Figure]:
 
 
 def _nights(many: _Many) -> Iterator[Figure]:
-    near, far = Work(ours.night, (many(1000), 0, 4)), Work(ours.night, (many(1000), 0.1, 64))
+    near, far = Work(ours.night, (many(2000), 0, 4)), Work(ours.night, (many(2000), 0.1, 64))
     sdk, plain = Work(rivals.sdk_night, (many(30), 0)), Work(rivals.plain_night, (many(600), 0))
     signing = Work(limits.signatures, (many(1500),))
     yield Figure("a user of a night, 30 % mailed", CPU, near, plain, "best plain loop, remembering nothing")
@@ -135,6 +136,12 @@ def _mail(many: _Many) -> Iterator[Figure]:
         "smtplib, a connection each",
         at_least=1.6,
     )
+
+
+def _ledger(many: _Many) -> Iterator[Figure]:
+    both, one = Work(ours.commits, (many(200),)), Work(limits.syncs, (many(1000),))
+    yield Figure("two commits of a message", WALL, both, one, "limit: one write that is on the disk")
+    yield Figure("two commits of a message", CPU, both, one, "limit: one write that is on the disk")
 
 
 def _files(many: _Many) -> Iterator[Figure]:

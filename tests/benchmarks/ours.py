@@ -17,7 +17,7 @@ from campaign.given import Means, Waits, composer, mailer, prepare
 from campaign.ledger import Ledger, open_ledger, witness_of
 from campaign.ledger.schema import slots, users
 from campaign.message import freeze
-from campaign.model import Finding, Outcome, Reason, Status, User
+from campaign.model import Delivery, Finding, Outcome, Reason, Slot, Status, User
 from campaign.night import Night
 from campaign.probing import probe
 from campaign.stopping import Stop
@@ -91,6 +91,22 @@ def hand_over(scene: Scene, messages: int) -> Sample:
                 for _ in range(messages):
                     relay.ready()
                     relay.send(data, user.recipient)
+    return sample
+
+
+def commits(scene: Scene, messages: int) -> Sample:
+    """The two commits of each message, before it is handed over and after, and nothing else of it."""
+    with _folder(scene) as folder:
+        config = scene.config(messages, folder)
+        people, accepted = read(config).users, Delivery(Outcome.ACCEPTED, "250 ok")
+        with open_ledger(config) as book:
+            book.begin("benchmark", NOW)
+            book.enrol(people, {}, NOW)
+            with timed(messages) as sample:
+                for user in people:
+                    slot = Slot(user.user_id, 1, user.recipient, user.address, f"<{user.line}@example.com>", NOW)
+                    book.open(slot, "", NOW)
+                    book.settle(slot, accepted, NOW)
     return sample
 
 
