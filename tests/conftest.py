@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.mail_stack import MailStack, memory, quick_folder
 from tests.postgres_server import Keys, PostgresServer, keys_of, ledgers, require_postgres
@@ -65,6 +66,20 @@ def postgres(_postgres: PostgresServer) -> PostgresServer:
 def ledger_keys(request: pytest.FixtureRequest) -> Keys:
     """The keys of campaign.toml for an empty ledger of each kind: what is promised of one is promised of the other."""
     return keys_of(request)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """An authority that only those trust who are given its `ca_file`."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The certificate of the authority."""
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
 
 
 @pytest.fixture

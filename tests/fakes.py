@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.listening import Listening
+
 _ANSWERS = {
     "connect": "220 relay.test ESMTP",
     "HELO": "250 relay.test",
@@ -51,7 +53,7 @@ class _Rule:
     recipient: str | None
 
 
-class Relay:
+class Relay(Listening):
     """A threaded SMTP server on 127.0.0.1 for tests: `with Relay() as relay:`, then `relay.port`.
 
     It takes every message, unless `relay.at(phase, action, ...)` says otherwise, before or during the conversation.
@@ -92,6 +94,7 @@ class Relay:
         offers: tuple[str, ...] = ("SIZE 10485760", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"),
         log: Path | None = None,
     ) -> None:
+        super().__init__()
         self.tls, self.implicit = tls, implicit
         self.login, self.mechanisms = login, mechanisms
         self.offers, self.log = offers, log
@@ -100,23 +103,11 @@ class Relay:
         self.connections = 0
         self.messages = 0
         self.lock = threading.Lock()
-        self.over = threading.Event()
         self._rules: list[_Rule] = []
         self._talks: list[_Conversation] = []
 
-    def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._listen)
-        self._thread.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.over.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
+        super().__exit__()
         for talk in self._talks:
             talk.end()
 

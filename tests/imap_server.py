@@ -4,16 +4,17 @@ import base64
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Self
+
+from tests.listening import Listening
 
 _CAPABILITIES = "IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=LOGIN AUTH=XOAUTH2"
 _QUESTIONS = {"PLAIN": [b""], "XOAUTH2": [b""], "LOGIN": [b"Username:", b"Password:"]}
 
 
-class ImapServer:
+class ImapServer(Listening):
     """One mailbox on 127.0.0.1 for tests: `with ImapServer(context, {1: message}) as server:`, then `server.port`.
 
     It speaks what the program asks for and no more; TLS comes first with `implicit`, else by STARTTLS. `login` is what the
@@ -36,35 +37,21 @@ class ImapServer:
         login: bytes | None = None,
         capabilities: str = _CAPABILITIES,
     ) -> None:
+        super().__init__()
         self.context, self.implicit = context, implicit
         self.messages = dict(messages or {})
         self.login, self.capabilities = login, capabilities
         self.commands: list[str] = []
         self.under_tls: list[bool] = []
         self.answers: list[bytes] = []
-        self.over = threading.Event()
         self._script: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
 
     def at(self, command: str, action: str) -> Self:
         """Do `action` instead of what is usual."""
         self._script[command] = action
         return self
 
-    def _serve(self) -> None:
+    def _listen(self) -> None:
         """One connection after the other."""
         while not self.over.is_set():
             try:

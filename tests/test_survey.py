@@ -24,18 +24,6 @@ STEPS = ["name", "connection", "TLS", "capabilities", "sign-in", "sender"]
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return path
-
-
 def serving(authority: trustme.CA, *names: str, **dates: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*(names or ("localhost",)), **dates).configure_cert(context)
