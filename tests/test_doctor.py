@@ -37,11 +37,6 @@ OFFERS = ("SIZE 10485760", "8BITMIME", "SMTPUTF8", "DSN")
 RELAY_STEPS = ["name", "connection", "TLS", "capabilities", "sign-in", "sender"]
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 Examine = Callable[..., list[Check]]
 
 

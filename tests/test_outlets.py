@@ -85,12 +85,26 @@ def test_a_command_that_is_interrupted_says_so_in_one_sentence(number: signal.Si
     around = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(words, env=around, stderr=subprocess.PIPE, text=True) as process:
         writing = opened_for(settings)
+        time.sleep(0.3)  # until it reads: Python heeds what comes just before a system call only after that
         process.send_signal(number)
         _, complaint = process.communicate(timeout=PATIENCE)
         os.close(writing)
 
     assert process.returncode == code
     assert complaint == f"campaign: stopped by {number.name}\n          what was not finished is as it was\n"
+
+
+def test_an_interrupt_while_the_program_is_still_loading_ends_it_without_a_word(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (tmp_path / "typer.py").write_text(f"import time, pathlib\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(60)\n")
+    around = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with subprocess.Popen([sys.executable, "-m", "campaign", "--help"], env=around, stderr=subprocess.PIPE) as process:
+        while not begun.exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, complaint) == (-signal.SIGINT, b"")
 
 
 def opened_for(fifo: Path) -> int:

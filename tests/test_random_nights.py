@@ -33,13 +33,13 @@ from campaign.errors import ExitCode
 from campaign.given import Means
 from campaign.ledger import Ledger
 from campaign.message import new_message_id
-from campaign.model import Decision, Delivery, Outcome, Slot, Standing, Status, User
+from campaign.model import Decision, Delivery, Outcome, Slot, Standing, Status, User, beyond
 from campaign.night import Night
 from campaign.sandbox.accounts import DROPPED, CannedAnswer, TokenRequest, json_answer
 from campaign.stopping import Stop
 from tests.fakes import Accepted, Relay, _Conversation
 from tests.postgres_server import Keys, PostgresServer
-from tests.world import CANARY, World, email, private_key, rows, user_id
+from tests.world import CANARY, SCOPES, World, email, private_key, rows, user_id
 
 TOLERANCE = timedelta(hours=6)  # a mail goes out some time into the night
 RETRY = timedelta(hours=12)
@@ -207,6 +207,7 @@ class Run:
     at: datetime
     approved: int | None
     roster: list[dict[str, str]]
+    scope: str  # that the configuration asks for
     stopped_at: int | None = None  # in the journal
     journal: list[Any] = field(default_factory=list)
     exit_code: int | None = None  # None: it was killed
@@ -429,9 +430,10 @@ class Baseline:
         self.approved = False  # whether an approved run may have passed
         self.passed_at: datetime | None = None  # at the latest
         self.sizes: set[int] = set()  # of the roster when a run last passed
+        self.scopes: set[str] = set()  # that were asked for then
         self.lacking: dict[str, datetime] = {}  # since when, at the earliest
         self.revoked: dict[str, datetime] = {}
-        self.granted: set[str] = set()  # for certain
+        self.granted: dict[str, str] = {}  # for certain, and for which scopes
 
     def lets_through(self, run: Run) -> None:
         """Assert that no guard had to trip in this run, which had no approval for what it did."""
@@ -444,38 +446,46 @@ class Baseline:
         new = [user for user in lacking if self.lacking.get(user, run.at) > passed]
         most = max(self.terms.new_lacking, 0.2 * len(users))
         assert len(new) <= most, f"P5: {len(new)} newly lacking, and mail without approval"
-        lost = [user for user in lacking if user in self.granted or self.revoked.get(user, passed) > passed]
+        lost = [user for user in lacking if self._holds(user, run) or self.revoked.get(user, passed) > passed]
         assert len(lost) <= self.terms.regressions, f"P5: {len(lost)} regressions, and mail without approval"
         near = [size for size in self.sizes if abs(len(users) - size) <= self.terms.roster_change * size]
         assert near, f"P5: {len(users)} users after {self.sizes}, and mail without approval"
+        enough = [scope for scope in self.scopes if not beyond(run.scope, scope)]
+        assert enough, f"P5: {run.scope} is asked for after {self.scopes}, and mail without approval"
 
     def follow(self, run: Run) -> None:
         """Take in what this run may have changed."""
         answers = run.last_answers()
         if run.called_relay and not run.killed:
             self.sizes.clear()
+            self.scopes.clear()
         if run.called_relay or (run.killed and answers.get(CANARY) == "granted"):
             self.passed_at = run.at
             self.sizes.add(len(run.users))
+            self.scopes.add(run.scope)
         self.approved |= bool(run.approved)
         for user in run.users & answers.keys():
             self._learn(user, answers[user], run)
 
     def _learn(self, user: str, answer: str, run: Run) -> None:
         if answer == "consent_required":
-            if user in self.granted:
+            if self._holds(user, run):
                 self.revoked.setdefault(user, run.at)
             self.lacking.setdefault(user, run.at)
-            self.granted.discard(user)
+            self.granted.pop(user, None)
         elif answer == "granted":
             self.revoked.pop(user, None)
             if not run.killed:
                 self.lacking.pop(user, None)
-                self.granted.add(user)
+                self.granted[user] = run.scope
         elif answer == "user_not_found":
-            self.granted.discard(user)
+            self.granted.pop(user, None)
             if not run.killed:
                 self.lacking.pop(user, None)
+
+    def _holds(self, user: str, run: Run) -> bool:
+        """Whether the last answer was a consent to all that is asked for now: one that is outgrown was not taken back."""
+        return user in self.granted and not beyond(run.scope, self.granted[user])
 
 
 # --- who lives through it
@@ -494,7 +504,8 @@ MODULES = {  # where the program may die, and within how many lines
     "campaign/nightly.py": 120,
     "campaign/probing.py": 150,
     "campaign/files.py": 60,
-    "campaign/report.py": 200,
+    "campaign/reporting.py": 100,
+    "campaign/report/writing.py": 200,
 }
 MAILING = ["campaign/handover.py", "campaign/mailer/wire.py", "campaign/mailer/__init__.py"]
 THROTTLED = CannedAnswer(429, b"", {"Retry-After": "0"})
@@ -530,6 +541,7 @@ class Life:
         self.judge = Judge(self.terms)
         self.people = {number: self._row(number) for number in range(self.chance.randint(6, 15))}
         self.away: dict[int, dict[str, str]] = {}
+        self.scopes: tuple[str, ...] = SCOPES
         self.runs = self.kills = 0
 
     def _terms(self) -> Terms:
@@ -581,6 +593,9 @@ class Life:
     # --- what people do
 
     def _change_minds(self) -> None:
+        if self.chance.random() < 0.06:
+            self.scopes = SCOPES if self.scopes != SCOPES else (*SCOPES, "user_read")
+            self.world.keys["docusign"]["scopes"] = self.scopes
         for number in [*self.people]:
             self._change_mind(number, self.chance.random())
         for number in [*self.away]:
@@ -599,7 +614,7 @@ class Life:
 
     def _change_mind(self, number: int, luck: float) -> None:
         if luck < 0.07:
-            self.world.consent(number)
+            self.world.consent(number, scopes=self.scopes)
         elif luck < 0.11:
             self.world.revoke(number)
         elif luck < 0.13 and len(self.people) > 3:
@@ -616,7 +631,7 @@ class Life:
         self.relay.script.clear()
         self.world.accounts.faults.answers.clear()
         self.world.accounts.faults.answer_all = None
-        self.world.consent(CANARY)
+        self.world.consent(CANARY, scopes=self.scopes)
         (self.world.folder / "STOP").unlink(missing_ok=True)
 
     def _meet_faults(self) -> None:
@@ -659,7 +674,7 @@ class Life:
 
     def _run(self, night: int, kill: tuple[str, float] | None, approved: int | None) -> Run:
         self.runs += 1
-        run = Run(self.world.now, approved, [dict(row) for row in self.rows])
+        run = Run(self.world.now, approved, [dict(row) for row in self.rows], " ".join(self.scopes))
         begun = len(self.journal)
         stop = Hurried()
         means = Means(lambda: self.world.now, stop, {}, self._progress(run, begun, stop), waits=self.world.waits)
@@ -836,6 +851,10 @@ def ignore_who_newly_lacks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(guards, "_lacking", lambda *_: ())
 
 
+def ignore_added_scopes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(guards, "_scopes", lambda _: ())
+
+
 def ignore_the_size_of_the_roster(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(guards, "_roster", lambda *_: ())
 
@@ -933,6 +952,7 @@ FAULTS: dict[Plant, str] = {  # and the promise at which one may be found
     need_no_approval: "P5",
     ignore_regressions: "P5",
     ignore_who_newly_lacks: "P5",
+    ignore_added_scopes: "P5",
     ignore_the_size_of_the_roster: "P5",
     believe_an_approval_of_any_size: "P5",
     mail_by_what_was_found_long_ago: "P4",
