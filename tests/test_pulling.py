@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,6 @@ from campaign.errors import (
     LedgerError,
     UsageError,
 )
-from campaign.given import Waits
 from campaign.pulling import Pulled, pull
 from campaign.sandbox import DROPPED, CannedAnswer, Organization, Person, json_answer
 from campaign.sandbox.directory import account_id
@@ -31,7 +31,7 @@ from tests.world import CANARY, NO_WAITS, World, email, private_key, user_id
 
 BURST = 0.3  # seconds
 # After a lost answer, which cannot say that the burst is used up, the next request waits until it is over.
-WAITS = Waits((BURST, BURST), NO_WAITS.outage, NO_WAITS.connect, NO_WAITS.slower, NO_WAITS.room, BURST)
+WAITS = replace(NO_WAITS, probe=(BURST, BURST), burst=BURST)
 ADMIN_SCOPES = ("user_read", "impersonation")
 BUSY = CannedAnswer(429, b"", {"Retry-After": "0"})
 
