@@ -190,6 +190,8 @@ class Standing:
     forgotten_at: datetime | None = None  # by order: nobody asks or mails this user
     left_at: datetime | None = None  # when the roster was first read without this user; None while it shows the user
     undeliverable: str = ""  # the address (as compared) that a relay refused; void once the roster shows another
+    action: str = ""  # what the last run did, and why
+    reason: str = ""
     used: int = 0  # slots used up: accepted, unknown, rejected, or deferred for the last time
     messages: int = 0  # slots whose message was accepted or may have been
     attempts: int = 0  # in the slot that is still open, 0 if none is
@@ -199,8 +201,6 @@ class Standing:
     last_outcome: str = ""
     escalated: bool = False  # the slot of the message to the manager is used up
     escalation_tried: datetime | None = None
-    action: str = ""  # what the last run did, and why
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

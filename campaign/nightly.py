@@ -142,6 +142,7 @@ def _mail(night: Night, ledger: Ledger) -> None:
         for mailer in night.given.mailers:
             connections.enter_context(mailer)
         done = hand_over(night, night.messages, ledger)
+    night.standings = of_roster(night, ledger.standings())
     for decided in (night.decisions, night.asking):
         decided[:] = [done.decisions[d.user.user_id, d.step] if d.action else d for d in decided]
     night.escalations = [done.decisions[d.user.user_id, d.step] for d in night.escalations if d.action]
@@ -160,8 +161,7 @@ def _mention_escalations(night: Night) -> None:
 
 def _end(night: Night, ledger: Ledger) -> None:
     """Remember the decisions, write the report, and close the run."""
-    ledger.note_decisions([*night.decisions, *night.asking], night.standings)
-    night.standings = of_roster(night, ledger.standings())
+    night.standings |= ledger.note_decisions([*night.decisions, *night.asking], night.standings)
     rejects = _rejects(night)
     new = ledger.new_rejects(rejects)
     night.attention = [told for mark, told in rejects.items() if mark in new]

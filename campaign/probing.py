@@ -23,9 +23,8 @@ _ASLEEP = timedelta(hours=2)  # between two answers; the longest pause is an hou
 def probe(night: Night, memory: Memory) -> None:
     """Fill in the night's findings and standings. What stops it is a problem of the night; only LedgerError is raised."""
     everybody, known = [*night.given.roster.users, *night.administrators], memory.standings()
-    memory.enrol(everybody, known, night.started)
+    before = of_roster(night, memory.enrol(everybody, known, night.started))
     night.left = _without(everybody, known)
-    before = of_roster(night, memory.standings())
     night.standings = dict(before)
     try:
         _ask(night, memory, before)

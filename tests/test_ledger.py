@@ -19,7 +19,9 @@ from campaign.config import Config
 from campaign.errors import Busy, LedgerError
 from campaign.ledger import Ledger, adopt, examine, hold, open_ledger, read_ledger, witness_of
 from campaign.ledger.opening import store_of
-from campaign.model import Delivery, Finding, Outcome, Slot, Standing, Status, User
+from campaign.ledger.schema import users
+from campaign.ledger.standing import REMEMBERED
+from campaign.model import Action, Decision, Delivery, Finding, Outcome, Reason, Slot, Standing, Status, User
 from tests.postgres_server import Keys, in_a_file, keys_of, ledgers
 from tests.world import FIRST_NIGHT, World, email, sql, user_id
 
@@ -164,6 +166,32 @@ def test_what_is_noted_is_told_as_it_is_remembered(config: Config) -> None:
             told = ledger.note([Finding(ONE.user_id, status, "words", "trace")], ledger.standings(), NOW + timedelta(days=day))
 
             assert told == {ONE.user_id: one(ledger)}
+
+
+def test_what_is_decided_is_told_as_it_is_remembered(config: Config) -> None:
+    with run_of(config) as ledger:
+        for action, reason, detail in product(Action, (Reason.WAITING, Reason.INVALID_ROW), ("", "words")):
+            known = ledger.standings()
+            told = ledger.note_decisions([Decision(ONE, reason, action, detail=detail)], known)
+
+            assert known | told == ledger.standings()
+            assert ledger.note_decisions([Decision(ONE, reason, action, detail=detail)], ledger.standings()) == {}
+
+
+def test_of_a_forgotten_user_no_decision_is_noted_or_told(config: Config) -> None:
+    with run_of(config) as ledger:
+        ledger.forget(ONE.user_id, NOW)
+        known = ledger.enrol([ONE], ledger.standings(), NOW)
+
+        assert known == ledger.standings()
+        assert known[ONE.user_id].forgotten_at == NOW
+        assert ledger.note_decisions([Decision(ONE, Reason.WAITING)], known) == {}
+        assert ledger.standings() == known
+
+
+def test_every_field_of_a_standing_comes_from_the_column_of_its_name() -> None:
+    assert [column.name for column in REMEMBERED] == [*Standing.__slots__[: len(REMEMBERED)]]
+    assert not {field for field in Standing.__slots__[len(REMEMBERED) :] if field in users.c}
 
 
 @pytest.mark.parametrize(
@@ -511,6 +539,19 @@ def test_leaving_and_returning_are_noted_once_each(config: Config) -> None:
         assert told == [("joined", timedelta(0)), ("left", timedelta(days=1)), ("back", timedelta(days=3))]
         assert [event.what for event in ledger.events(two.user_id)] == ["joined"]
         assert ledger.left_at(ONE.user_id) is None
+
+
+def test_who_is_there_is_told_as_it_is_remembered(config: Config) -> None:
+    moved = ONE._replace(email="elsewhere@example.com", recipient="elsewhere@example.com")
+    with run_of(config) as ledger:
+        for day, roster in enumerate([[ONE], [ONE, moved._replace(user_id=user_id(2))], [moved], [moved], [], [ONE], [ONE]]):
+            told = ledger.enrol(roster, ledger.standings(), NOW + timedelta(days=day))
+
+            assert told == ledger.standings()
+        ledger.purge([], NOW + timedelta(days=100), NOW + timedelta(days=200))
+        purged = ledger.standings()
+
+        assert ledger.enrol([ONE], purged, NOW + timedelta(days=201)) == ledger.standings() != purged
 
 
 # --- reading, and one run at a time

@@ -15,7 +15,7 @@ class Memory(Protocol):
     """What deciding about a night asks of a memory; the ledger has it, and so has Scratch."""
 
     def standings(self) -> dict[str, Standing]: ...
-    def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> None: ...
+    def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> Mapping[str, Standing]: ...
     def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> dict[str, Standing]: ...
     def last_mailed(self) -> dict[str, tuple[datetime, str]]: ...
     def mailed_since(self, instant: datetime) -> list[datetime]: ...
@@ -37,12 +37,13 @@ class Scratch:
         remembered = self._ledger.standings() if self._ledger else {}
         return {user_id: replace(s, found="", detail="") for user_id, s in remembered.items()} | self._learnt
 
-    def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> None:  # noqa: ARG002  # as the ledger's
-        """Make room for new users, and recognise those whose personal data were removed."""
+    def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> Mapping[str, Standing]:  # noqa: ARG002  # as the ledger's
+        """Make room for new users, and recognise those whose personal data were removed; return everybody's standing."""
         if self._ledger:
             self._ledger.meet(roster)
         known = self.standings()
         self._learnt |= {user.user_id: Standing(user.user_id, user.email) for user in roster if user.user_id not in known}
+        return known | self._learnt
 
     def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> dict[str, Standing]:
         """Keep what a batch of probes found; return the standings of these users."""

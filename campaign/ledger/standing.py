@@ -11,13 +11,12 @@ from campaign.model import ESCALATION, Outcome, Standing
 
 MOST_ATTEMPTS = 3  # in one slot, of which the last uses it up
 MAY_HAVE_ARRIVED = (Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.SENDING)
-REMEMBERED = [column for column in users.c if column.name in Standing.__slots__]
-_NAMES = [column.name for column in REMEMBERED]
+REMEMBERED = [users.c[name] for name in Standing.__slots__ if name in users.c]  # the first of its fields, in their order
 
 
 def standing_of(row: Sequence[Any], messages: list[RowMapping]) -> Standing:
     """The standing of a user by what is REMEMBERED in `users`, and by the rows of `slots` by step."""
-    standing = Standing(**dict(zip(_NAMES, row, strict=True)))  # by place: of millions of rows a look-up by name is felt
+    standing = Standing(*row)  # by place: of millions of rows a look-up by name is felt
     if messages and messages[0]["step"] == ESCALATION:
         told = messages.pop(0)
         standing = replace(standing, escalated=not _is_open(told), escalation_tried=told["tried_at"])

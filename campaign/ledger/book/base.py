@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, bindparam
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,6 +14,8 @@ from campaign.ledger import masking
 from campaign.ledger.schema import events, users
 from campaign.ledger.store import Store, in_words
 from campaign.model import Standing
+
+Told: TypeAlias = tuple[str, str, str]  # an event: of which user, what, and the detail
 
 _TELL = events.insert()
 
@@ -48,7 +50,7 @@ class Book:
         this = users.update().where(self._mine(users), users.c.user_id == bindparam("key"))
         return this.values({column: bindparam(f"to_{column}") for column in columns})
 
-    def _tell(self, connection: Connection, told: Iterable[tuple[str, str, str]], now: datetime) -> None:
+    def _tell(self, connection: Connection, told: Iterable[Told], now: datetime) -> None:
         shared = {"campaign": self._campaign, "at": now, "run_id": self.run_id}
         many(connection, _TELL, [{"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told])
 

@@ -1,20 +1,23 @@
 """Users: who is there, what is known of them, and what was decided about them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from campaign.ledger import masking
-from campaign.ledger.book.base import Book, many
+from campaign.ledger.book.base import Book, Told, many
 from campaign.ledger.learning import change, learn
 from campaign.ledger.schema import slots, users
 from campaign.ledger.standing import REMEMBERED, standing_of
 from campaign.model import Decision, Finding, Standing, User, address_key
 
 _CONSENT = ("granted_at", "verified_at", "granted_scope", "lacking_since", "revoked_at")
+_DECIDED = ("action", "reason", "detail")
+_RECOGNISED = "recognised"  # an event
 _LEARNT = ("status", "found", "detail", "last_probed", *_CONSENT)
 
 
@@ -38,26 +41,29 @@ class People(Book):
         with self._transaction() as connection:
             self._unmasked = masking.recognised(connection, self._campaign, roster)
 
-    def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> None:
+    def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> Mapping[str, Standing]:
         """Make room for users who are new, follow those whose address changed, and note who is there no more, or again.
 
-        Who was purged goes on where the counts are; of who was forgotten nothing is written.
+        Who was purged goes on where the counts are; of who was forgotten nothing is written. Return everybody's standing as it
+        is now.
         """
         with self._transaction() as connection:
-            back = self._welcome(connection, roster, known, now)
-            self._see_off(connection, {user.user_id for user in roster}, known.keys(), back, now)
+            told = self._welcome(connection, roster, known, now)
+            told += self._see_off(connection, {user.user_id for user in roster}, known.keys(), told, now)
+            self._tell(connection, told, now)
+        return self.standings() if told or self._unmasked else known
 
     def join(self, user: User, known: Mapping[str, Standing], now: datetime) -> None:
         """Make room for one user of the roster before a night does, or follow the address."""
         with self._transaction() as connection:
-            self._welcome(connection, [user], known, now)
+            self._tell(connection, self._welcome(connection, [user], known, now), now)
 
     def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> dict[str, Standing]:
         """Remember what a batch of probes found; return the standings of these users, as they are remembered now.
 
         Users outside the roster (canaries) are passed over, and the forgotten.
         """
-        noted = known.keys() - self._unmasked.values()
+        noted = self._named(known)
         steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in noted]
         learnt = [(before, learn(before, finding, now, self._scope)) for before, finding in steps]
         with self._transaction() as connection:
@@ -66,17 +72,18 @@ class People(Book):
             self._tell(connection, (event for event in told if event[1]), now)
         return {after.user_id: after for _, after in learnt}
 
-    def note_decisions(self, decisions: Collection[Decision], known: Mapping[str, Standing]) -> None:
-        """Remember what this run did for everybody and why, for the report; only what changed is written."""
-        changed = [
-            {"key": d.user.user_id, "to_action": d.action, "to_reason": d.reason}
-            for d in decisions
-            if (known[d.user.user_id].action, known[d.user.user_id].reason) != (d.action, d.reason)
-        ]
-        wrong = [{"key": d.user.user_id, "to_detail": d.detail} for d in decisions if d.detail]
+    def note_decisions(self, decisions: Iterable[Decision], known: Mapping[str, Standing]) -> dict[str, Standing]:
+        """Remember what this run did for everybody and why, for the report; only what changed is written.
+
+        Return the standings of those for whom it changed, as they are remembered now.
+        """
+        named = self._named(known)
+        steps = [(known[d.user.user_id], d) for d in decisions if d.user.user_id in named]
+        decided = [(before, _decided(before, decision)) for before, decision in steps]
+        changed = [after for before, after in decided if after is not before]
         with self._transaction() as connection:
-            many(connection, self._update("action", "reason"), changed)
-            many(connection, self._update("detail"), wrong)
+            many(connection, self._update(*_DECIDED), [_changes(after, _DECIDED) for after in changed])
+        return {after.user_id: after for after in changed}
 
     def find(self, user: str) -> list[str]:
         """The ids of the users whom a user id or an e-mail address means; masks where personal data were removed."""
@@ -104,8 +111,8 @@ class People(Book):
 
     def _welcome(
         self, connection: Connection, roster: Sequence[User], known: Mapping[str, Standing], now: datetime
-    ) -> Collection[str]:
-        """Make room for users who are new, and follow addresses; return the ids of those who had been purged."""
+    ) -> list[Told]:
+        """Make room for users who are new, recognise those who had been purged, and follow addresses; return what happened."""
         back = masking.take_up(connection, self._campaign, roster)
         self._unmasked = masking.recognised(connection, self._campaign, roster)
         passed_over = {*back, *self._unmasked.values()}
@@ -113,24 +120,32 @@ class People(Book):
         new = [user for user in present if user.user_id not in known]
         moved = [(user, known[user.user_id].email) for user in present if user.user_id in known]
         moved = [(user, before) for user, before in moved if before != user.email]
-        self._tell(connection, ((user_id, "recognised", "") for user_id in back), now)
         many(connection, users.insert(), [self._row(user.user_id, email=user.email, joined_at=now) for user in new])
         many(connection, self._update("email"), [{"key": user.user_id, "to_email": user.email} for user, _ in moved])
-        self._tell(connection, ((user.user_id, "joined", "") for user in new), now)
-        self._tell(connection, ((user.user_id, "address changed", f"{was} → {user.email}") for user, was in moved), now)
-        return back
+        return [
+            *((user_id, _RECOGNISED, "") for user_id in back),
+            *((user.user_id, "joined", "") for user in new),
+            *((user.user_id, "address changed", f"{was} → {user.email}") for user, was in moved),
+        ]
 
     def _see_off(
-        self, connection: Connection, present: AbstractSet[str], known: Iterable[str], recognised: Collection[str], now: datetime
-    ) -> None:
-        """Note since when known users are not in the roster; `recognised` are told of already."""
+        self, connection: Connection, present: AbstractSet[str], known: Iterable[str], told: Iterable[Told], now: datetime
+    ) -> list[Told]:
+        """Note since when known users are not in the roster; return what happened beside what was `told` of them already."""
+        recognised = {user_id for user_id, what, _ in told if what == _RECOGNISED}
         away = set(connection.scalars(select(users.c.user_id).where(self._mine(users), users.c.left_at.is_not(None))))
         left = [user_id for user_id in known if user_id not in present and user_id not in away and not masking.is_masked(user_id)]
         again = sorted(away & present)
         changes = [*((user_id, now) for user_id in left), *((user_id, None) for user_id in again)]
         many(connection, self._update("left_at"), [{"key": user_id, "to_left_at": at} for user_id, at in changes])
-        told = [*((user_id, "left") for user_id in left), *((user_id, "back") for user_id in again if user_id not in recognised)]
-        self._tell(connection, ((user_id, what, "") for user_id, what in told), now)
+        return [
+            *((user_id, "left", "") for user_id in left),
+            *((user_id, "back", "") for user_id in again if user_id not in recognised),
+        ]
+
+    def _named(self, known: Mapping[str, Standing]) -> AbstractSet[str]:
+        """Whom of these the ledger knows by name: of the forgotten nothing is written, though the roster shows them."""
+        return known.keys() - self._unmasked.values()
 
     def _standings(
         self, connection: Connection, these_users: ColumnElement[bool], these_slots: ColumnElement[bool]
@@ -139,7 +154,15 @@ class People(Book):
         sent = connection.execute(select(*columns).where(these_slots).order_by(slots.c.user_id, slots.c.step)).mappings()
         messages = {user_id: list(group) for user_id, group in groupby(sent, key=lambda row: row["user_id"])}
         rows = connection.execute(select(*REMEMBERED).where(these_users))
-        return [self._unmask(standing_of(row, messages.get(row.user_id, []))) for row in rows]
+        return [self._unmask(standing_of(row, messages.get(row[0], []))) for row in rows]
+
+
+def _decided(before: Standing, decision: Decision) -> Standing:
+    """The standing after a decision; the same object where nothing changes."""
+    detail = decision.detail or before.detail
+    if (decision.action, decision.reason, detail) == (before.action, before.reason, before.detail):
+        return before
+    return replace(before, action=decision.action, reason=decision.reason, detail=detail)
 
 
 def _changes(standing: Standing, columns: Iterable[str]) -> dict[str, object]:
