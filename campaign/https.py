@@ -169,6 +169,15 @@ class _Adapter(HTTPAdapter):
         self.poolmanager = urllib3.PoolManager(connections, maxsize=maxsize, block=block, ssl_context=self._context)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
+    def get_connection_with_tls_context(self, request: PreparedRequest, *_: Any, **__: Any) -> urllib3.HTTPConnectionPool:  # noqa: ANN401  # the signature is requests'
+        """The connections to that host, without looking for proxies and certificates that are not used here."""
+        pool: urllib3.HTTPConnectionPool = self.poolmanager.connection_from_url(request.url)
+        return pool
+
+    def request_url(self, request: PreparedRequest, *_: Any) -> str:  # noqa: ANN401  # the signature is requests'
+        """The path alone: there is no proxy to be told the host."""
+        return request.path_url
+
     def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:  # noqa: ANN401  # the signature is requests'
         """Do nothing: the context verifies, and requests would read the CA file again for every connection."""
 

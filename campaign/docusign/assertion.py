@@ -1,5 +1,8 @@
 """The JWT by which the app asks for a user's token (RFC 7523), signed with a key that is parsed once."""
 
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from copy import copy
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +16,7 @@ from campaign.errors import ConfigError
 from campaign.files import read_private
 from campaign.keys import rsa_key
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _SLACK = 300  # seconds that our clock may differ from Docusign's, either way
 
 
@@ -21,6 +25,8 @@ class Signer:
 
     def __init__(self, config: Docusign, key: RSAPrivateKey) -> None:
         self._key = key
+        self._rs256 = jwt.get_algorithm_by_name("RS256")
+        self._header = _json({"alg": "RS256", "typ": "JWT"})  # the same in all assertions
         self._claims = {"iss": config.client_id, "aud": config.audience, "scope": config.scope}
 
     def asking(self, scope: str) -> Self:
@@ -35,8 +41,18 @@ class Signer:
         No `nbf`, no `kid`: docusign.com answers `no_valid_keys_or_signatures` to an `nbf` ahead of its clock.
         """
         seconds = int(now.timestamp())
-        times = {"iat": seconds - _SLACK, "exp": seconds + _SLACK}
-        return jwt.encode({**self._claims, "sub": user_id, **times}, self._key, algorithm="RS256")
+        claims = {**self._claims, "sub": user_id, "iat": seconds - _SLACK, "exp": seconds + _SLACK}
+        signed = f"{self._header}.{_json(claims)}"
+        return f"{signed}.{_base64url(self._rs256.sign(signed.encode(), self._key))}"
+
+
+def _json(content: Mapping[str, object]) -> str:
+    """A part of a JWT in its compact form (RFC 7515, section 7.1)."""
+    return _base64url(_ENCODER.encode(content).encode())
+
+
+def _base64url(content: bytes) -> str:
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def load_key(path: Path) -> RSAPrivateKey:
