@@ -109,14 +109,6 @@ print(*sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
     assert "Every night" in done.stdout
 
 
-def test_no_color_is_honoured(world: World) -> None:
-    loud = process("--help", cwd=world.folder, FORCE_COLOR="1", TERM="xterm")
-    plain = process("--help", cwd=world.folder, NO_COLOR="1", TERM="xterm")
-
-    assert "\x1b[" in loud.stdout
-    assert "\x1b" not in plain.stdout
-
-
 def test_the_configuration_is_found_by_option_variable_or_folder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     here = quietly("link")
     monkeypatch.chdir("/")

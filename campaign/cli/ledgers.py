@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from campaign.cli.app import DEFAULT, ConfigFile, Group, Json, app, examples
+from campaign.cli.app import DEFAULT, Commands, ConfigFile, Group, Json, app, examples
 from campaign.cli.outside import load
 from campaign.cli.saying import print_json
 
-ledger = typer.Typer(no_args_is_help=True, help="Move the ledger: `campaign ledger copy FROM TO`.")
+ledger = typer.Typer(cls=Commands, no_args_is_help=True, help="Move the ledger: `campaign ledger copy FROM TO`.")
 app.add_typer(ledger, name="ledger", rich_help_panel=Group.UPKEEP)
 
 

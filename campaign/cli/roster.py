@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from campaign.cli.app import DEFAULT, ConfigFile, Group, Json, Verbose, app, examples
+from campaign.cli.app import DEFAULT, Commands, ConfigFile, Group, Json, Verbose, app, examples
 from campaign.cli.outside import load, means
 from campaign.cli.saying import print_json
 
-roster = typer.Typer(help="Where the roster comes from.", no_args_is_help=True)
+roster = typer.Typer(cls=Commands, help="Where the roster comes from.", no_args_is_help=True)
 app.add_typer(roster, name="roster", rich_help_panel=Group.UPKEEP)
 
 
