@@ -28,11 +28,11 @@ def grown(sizes: Sequence[int], scene: Scene) -> str:
 
 
 def _row(name: str, stage: Callable[[Scene, int], Sample], sizes: Sequence[int], scene: Scene) -> tuple[str, ...]:
-    samples = []
+    samples, cells = [], []
     for size in sizes:
-        sys.stderr.write(f"{name}: {size:,}\n")
-        samples.append(measured(stage, scene, size))
-    cells = [f"{sample.cpu:.2f} s, {sample.grown:.0f} MB" for sample in samples]
+        samples.append(sample := measured(stage, scene, size))
+        cells.append(f"{sample.cpu:.2f} s, {sample.grown:.0f} MB")
+        sys.stderr.write(f"{name}: {size:,} users in {cells[-1]}\n")  # a million take minutes
     costly = [sample for sample in samples if sample.cpu >= _COSTLY]
     return (name, *cells, _power(costly, lambda sample: sample.cpu), _power(costly, lambda sample: max(1.0, sample.grown)))
 
