@@ -97,7 +97,9 @@ def zone_called(name: str) -> ZoneInfo | None:
 
 def beyond(scope: str, consented: str) -> list[str]:
     """The scopes of one space-separated string that another does not hold; none where it is not known what that held ("")."""
-    return [one for one in scope.split() if one not in consented.split()] if consented else []
+    if not consented or scope == consented:  # as nearly always
+        return []
+    return [one for one in scope.split() if one not in consented.split()]
 
 
 def stamp(moment: datetime) -> str:

@@ -117,17 +117,19 @@ def _judge(user: User, standing: Standing, terms: Terms) -> Decision:
     """What this user's own standing says; a message only if nothing speaks against it."""
     coming, last = upcoming(standing, terms.policy), user.user_id in terms.refused
     what, due = after_the_administrator(coming, terms.left_alone.get(user.user_id))
-    decision = Decision(user, Reason.WAITING, next_action=what, next_due=due, comes_last=last)
-    if reason := _obstacle(user, standing, terms):
-        return replace(decision, reason=reason)
-    if not coming[0]:
-        return replace(decision, reason=Reason.CAP_REACHED)
+    reason = _reason(user, standing, terms, due, is_over=not coming[0])
+    action, step = (_action(user, standing), standing.used + 1) if reason is Reason.SENT else (Action.NONE, 0)
+    return Decision(user, reason, action, step, next_action=what, next_due=due, comes_last=last)
+
+
+def _reason(user: User, standing: Standing, terms: Terms, due: datetime | None, *, is_over: bool) -> Reason:
+    if obstacle := _obstacle(user, standing, terms):
+        return obstacle
+    if is_over:
+        return Reason.CAP_REACHED
     if due is None or terms.now < due - (timedelta(0) if standing.attempts else EARLY):
-        waits_for = Reason.UNRESOLVED if standing.last_outcome == Outcome.UNKNOWN else Reason.WAITING
-        return replace(decision, reason=waits_for)
-    if (user.user_id, standing.used + 1) in terms.unwritable:
-        return replace(decision, reason=Reason.INVALID_ROW)
-    return replace(decision, reason=Reason.SENT, action=_action(user, standing), step=standing.used + 1)
+        return Reason.UNRESOLVED if standing.last_outcome == Outcome.UNKNOWN else Reason.WAITING
+    return Reason.INVALID_ROW if (user.user_id, standing.used + 1) in terms.unwritable else Reason.SENT
 
 
 def _action(user: User, standing: Standing) -> Action:

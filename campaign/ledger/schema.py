@@ -32,17 +32,23 @@ class Instant(TypeDecorator[datetime]):
     impl = String(27).with_variant(String(27, collation="C"), "postgresql")  # there a locale would order by rules of its own
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
-        """To text."""
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if value else None
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002  # as SQLAlchemy's
+        """To text, without a step between: a large ledger holds millions."""
+        return _as_text
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], datetime | None]:  # noqa: ARG002
-        """From text, without a step between: a large ledger holds millions."""
-        return _moment
+        """From text."""
+        return _as_moment
 
 
-@lru_cache(10_000)  # of a batch all were asked at the same time
-def _moment(text: str | None) -> datetime | None:
+# All users of a batch were asked, and all of a run were made, at the same time.
+@lru_cache(10_000)
+def _as_text(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
+
+
+@lru_cache(10_000)
+def _as_moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 

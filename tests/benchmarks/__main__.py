@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     ):
         scene = Scene(Path(folder), place)
         scene.prepare()
-        lines = growth.grown(asked.growth, scene) if asked.growth else _compared(scene, asked)
+        lines = growth.grown(asked.growth, scene, asked.only) if asked.growth else _compared(scene, asked)
     sys.stdout.write(
         f"{machine}; {'' if asked.growth else f'{asked.rounds} rounds '}in {time.monotonic() - began:.0f} s\n\n{lines}\n"
     )

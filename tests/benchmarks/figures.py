@@ -86,7 +86,7 @@ def _probing(many: _Many) -> Iterator[Figure]:
 
 
 def _nights(many: _Many) -> Iterator[Figure]:
-    near, far = Work(ours.night, (many(2000), 0, 4)), Work(ours.night, (many(2000), 0.1, 64))
+    near, far = Work(ours.night, (many(4000), 0, 4)), Work(ours.night, (many(2000), 0.1, 64))
     sdk, plain = Work(rivals.sdk_night, (many(30), 0)), Work(rivals.plain_night, (many(600), 0))
     signing = Work(limits.signatures, (many(1500),))
     yield Figure("a user of a night, 30 % mailed", CPU, near, plain, "best plain loop, remembering nothing")

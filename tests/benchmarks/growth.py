@@ -21,10 +21,10 @@ STAGES: dict[str, Callable[[Scene, int], Sample]] = {
 _COSTLY = 0.05  # seconds of processor time, below which a start-up hides the growth
 
 
-def grown(sizes: Sequence[int], scene: Scene) -> str:
-    """Processor time and memory at each size as a table; an exponent of 1 is linear, of 0 constant."""
+def grown(sizes: Sequence[int], scene: Scene, only: str = "") -> str:
+    """Processor time and memory at each size as a table, of stages whose name holds `only`; an exponent of 1 is linear."""
     header = ("", *(f"{size:,} users" for size in sizes), "time grows as", "memory grows as")
-    return markdown([_row(name, stage, sizes, scene) for name, stage in STAGES.items()], header)
+    return markdown([_row(name, stage, sizes, scene) for name, stage in STAGES.items() if only in name], header)
 
 
 def _row(name: str, stage: Callable[[Scene, int], Sample], sizes: Sequence[int], scene: Scene) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, bindparam
@@ -18,6 +19,7 @@ from campaign.model import Standing
 Told: TypeAlias = tuple[str, str, str]  # an event: of which user, what, and the detail
 
 _TELL = events.insert()
+_BATCH = 1_000  # rows
 
 
 class Book:
@@ -52,7 +54,7 @@ class Book:
 
     def _tell(self, connection: Connection, told: Iterable[Told], now: datetime) -> None:
         shared = {"campaign": self._campaign, "at": now, "run_id": self.run_id}
-        many(connection, _TELL, [{"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told])
+        many(connection, _TELL, ({"user_id": u, "what": w, "detail": d, **shared} for u, w, d in told))
 
     def _own(self, text: str) -> str:
         """What a mask stands for, if the roster has shown it; any other text as it is."""
@@ -65,7 +67,8 @@ class Book:
         return replace(standing, user_id=self._own(standing.user_id), email=email, undeliverable=undeliverable)
 
 
-def many(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401
-    """Execute for all rows at once; for none at all, nothing."""
-    if rows:
-        connection.execute(statement, rows)
+def many(connection: Connection, statement: Any, rows: Iterable[dict[str, Any]]) -> None:  # noqa: ANN401
+    """Execute for all rows, so many at a time that it takes no memory to speak of; for none at all, nothing."""
+    left = iter(rows)
+    while batch := list(islice(left, _BATCH)):
+        connection.execute(statement, batch)

@@ -48,5 +48,5 @@ class Orders(Book):
         """Note that Docusign is asked about users at an order. The next night asks again, however fresh a consent is."""
         with self._transaction() as connection:
             known = list(connection.scalars(select(users.c.user_id).where(self._mine(users), users.c.user_id.in_(user_ids))))
-            many(connection, self._update("verified_at"), [{"key": user_id, "to_verified_at": None} for user_id in known])
+            many(connection, self._update("verified_at"), ({"key": user_id, "to_verified_at": None} for user_id in known))
             self._tell(connection, ((user_id, "diagnosed", "") for user_id in known), now)

@@ -67,7 +67,7 @@ class People(Book):
         steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in noted]
         learnt = [(before, learn(before, finding, now, self._scope)) for before, finding in steps]
         with self._transaction() as connection:
-            many(connection, self._update(*_LEARNT), [_changes(after, _LEARNT) for _, after in learnt])
+            many(connection, self._update(*_LEARNT), (_changes(after, _LEARNT) for _, after in learnt))
             told = ((after.user_id, change(before, after), after.detail) for before, after in learnt)
             self._tell(connection, (event for event in told if event[1]), now)
         return {after.user_id: after for _, after in learnt}
@@ -82,7 +82,7 @@ class People(Book):
         decided = [(before, _decided(before, decision)) for before, decision in steps]
         changed = [after for before, after in decided if after is not before]
         with self._transaction() as connection:
-            many(connection, self._update(*_DECIDED), [_changes(after, _DECIDED) for after in changed])
+            many(connection, self._update(*_DECIDED), (_changes(after, _DECIDED) for after in changed))
         return {after.user_id: after for after in changed}
 
     def find(self, user: str) -> list[str]:
@@ -120,8 +120,8 @@ class People(Book):
         new = [user for user in present if user.user_id not in known]
         moved = [(user, known[user.user_id].email) for user in present if user.user_id in known]
         moved = [(user, before) for user, before in moved if before != user.email]
-        many(connection, users.insert(), [self._row(user.user_id, email=user.email, joined_at=now) for user in new])
-        many(connection, self._update("email"), [{"key": user.user_id, "to_email": user.email} for user, _ in moved])
+        many(connection, users.insert(), (self._row(user.user_id, email=user.email, joined_at=now) for user in new))
+        many(connection, self._update("email"), ({"key": user.user_id, "to_email": user.email} for user, _ in moved))
         return [
             *((user_id, _RECOGNISED, "") for user_id in back),
             *((user.user_id, "joined", "") for user in new),
@@ -137,7 +137,7 @@ class People(Book):
         left = [user_id for user_id in known if user_id not in present and user_id not in away and not masking.is_masked(user_id)]
         again = sorted(away & present)
         changes = [*((user_id, now) for user_id in left), *((user_id, None) for user_id in again)]
-        many(connection, self._update("left_at"), [{"key": user_id, "to_left_at": at} for user_id, at in changes])
+        many(connection, self._update("left_at"), ({"key": user_id, "to_left_at": at} for user_id, at in changes))
         return [
             *((user_id, "left", "") for user_id in left),
             *((user_id, "back", "") for user_id in again if user_id not in recognised),

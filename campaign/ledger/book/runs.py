@@ -96,7 +96,7 @@ class Runs(Book):
     def _keep_rejects(self, connection: Connection, present: AbstractSet[str]) -> None:
         if present != self._rejects(connection):
             connection.execute(rejects.delete().where(self._mine(rejects)))
-            many(connection, rejects.insert(), [{"campaign": self._campaign, "fingerprint": f} for f in sorted(present)])
+            many(connection, rejects.insert(), ({"campaign": self._campaign, "fingerprint": f} for f in sorted(present)))
 
 
 def last_night(connection: Connection, campaign: str) -> Run | None:
