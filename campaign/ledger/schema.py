@@ -1,5 +1,6 @@
 """The ledger's tables, its version, and how an older one is brought up to date."""
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -52,6 +53,17 @@ def _as_moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+class Word(TypeDecorator[str]):
+    """One of a few words, kept in memory once, however many rows hold it."""
+
+    impl = String
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str], str]:  # noqa: ARG002  # as SQLAlchemy's
+        """The one that is kept."""
+        return sys.intern
+
+
 # Of what may be counted beyond 2^31 where many campaigns share a database. In SQLite only INTEGER counts by itself.
 _Number = BigInteger().with_variant(Integer, "sqlite")
 
@@ -83,8 +95,8 @@ users = Table(
     Column("user_id", String, primary_key=True),
     Column("email", String, nullable=False),
     Column("joined_at", Instant, nullable=False),
-    Column("status", String, nullable=False, default=""),
-    Column("found", String, nullable=False, default=""),
+    Column("status", Word, nullable=False, default=""),
+    Column("found", Word, nullable=False, default=""),
     Column("detail", Text, nullable=False, default=""),
     Column("last_probed", Instant),
     Column("granted_at", Instant),
@@ -94,11 +106,11 @@ users = Table(
     Column("suppressed", Text, nullable=False, default=""),
     Column("suppressed_until", Instant),
     Column("undeliverable", String, nullable=False, default=""),
-    Column("action", String, nullable=False, default=""),
-    Column("reason", String, nullable=False, default=""),
+    Column("action", Word, nullable=False, default=""),
+    Column("reason", Word, nullable=False, default=""),
     Column("forgotten_at", Instant),  # by order: neither asked nor mailed since, nor named here
     Column("left_at", Instant),  # when the roster was first read without this user; empty while it shows the user
-    Column("granted_scope", String, nullable=False, server_default=""),  # of the consent; empty where not known, or taken back
+    Column("granted_scope", Word, nullable=False, server_default=""),  # of the consent; empty where not known, or taken back
 )
 
 # One row a message that was ever intended. The primary key is the promise: one slot, one message.
