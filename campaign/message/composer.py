@@ -21,7 +21,7 @@ from campaign.message.kinds import KINDS, PARTS, full_name, kind_of, shown
 from campaign.message.languages import DEFAULT, reader
 from campaign.message.lint import Pages, Rules, Violation, audit_line, audit_text
 from campaign.message.templates import Templates
-from campaign.message.wire import CONTROL, MAILBOX, MESSAGE_ID, WIRE, WIRE_UTF8, Mailbox, part, put, unstructured
+from campaign.message.wire import CONTROL, MAILBOX, MESSAGE_ID, WIRE, WIRE_UTF8, Mailbox, describe, part, put, unstructured
 from campaign.model import User, zone_called
 
 _SUBJECT_LIMIT = 150
@@ -151,11 +151,9 @@ class Composer:
         for name, value in self._headers(to, subject, message_id, date):
             put(message, name, value)
         boundary = hashlib.sha256(message_id.encode()).hexdigest()[:40]
-        # Not by `message[…] =`, which makes a class anew to ask how often such a header may come.
-        message.set_raw("Content-Type", WIRE.header_factory("Content-Type", f'multipart/alternative; boundary="=_{boundary}"'))
         plain = part("plain", text, eight_bit=eight_bit)
-        if ("Content-Transfer-Encoding", "8bit") in plain.raw_items():  # then so is the whole (RFC 2045, 6.4)
-            put(message, "Content-Transfer-Encoding", "8bit")
+        encoding = "8bit" if plain["Content-Transfer-Encoding"] == "8bit" else ""  # as its part (RFC 2045, 6.4)
+        describe(message, f'multipart/alternative;\r\n boundary="=_{boundary}"', encoding)
         message.set_payload([plain, part("html", html)])
         return message
 

@@ -7,14 +7,14 @@ from base64 import b64encode
 from dataclasses import dataclass
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, EmailPolicy
+from typing import Self
 
 from campaign.errors import ConfigError
 
 # Headers go out as they are set: the standard library's folding differs by version and has lost the quotes of display names.
 WIRE = SMTP.clone(refold_source="none")
 WIRE_UTF8 = WIRE.clone(utf8=True)  # only for a mailbox that ASCII cannot name (RFC 6532)
-_CONTENT_TYPES = {kind: WIRE.header_factory("Content-Type", f"text/{kind}; charset=utf-8") for kind in ("plain", "html")}
 _FOLDED = re.compile(rb"[^\r\n]{1,900}(?:\r\n [^\r\n]{1,900})*")
 _PLAIN = re.compile(r"(?!.*=\?)[\x20-\x7e]+")
 _AS_IT_STANDS = re.compile(rb"(?:[\t\x20-\x7e\x80-\xff]{0,998}\n)*")  # no line too long, no NUL, CR or other control
@@ -94,6 +94,32 @@ def put(message: EmailMessage, name: str, value: str) -> None:
     message.set_raw(name, value)
 
 
+class _Written(str):
+    """A header's value that goes out as it stands. What has a name the standard library neither parses nor folds anew."""
+
+    __slots__ = ("name",)
+    name: str
+
+    @classmethod
+    def of(cls, name: str, value: str) -> Self:
+        """The value of the header of this name."""
+        written = cls(value)
+        written.name = name
+        return written
+
+    def fold(self, *, policy: EmailPolicy) -> str:
+        """Write the whole header."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+def describe(message: EmailMessage, content_type: str, encoding: str = "") -> None:
+    """Say what a message, or a part of it, holds, and how that is encoded, if it needs to be said."""
+    described = {"Content-Type": content_type, "Content-Transfer-Encoding": encoding}
+    for name, value in described.items():
+        if value:
+            message.set_raw(name, _Written.of(name, value))
+
+
 def part(subtype: str, text: str, *, eight_bit: bool = False) -> EmailMessage:
     """Make a part that decodes to exactly `text`; written as it stands where that is possible, so that the URL stays whole.
 
@@ -105,8 +131,7 @@ def part(subtype: str, text: str, *, eight_bit: bool = False) -> EmailMessage:
     data = text.encode()
     whole = _AS_IT_STANDS.fullmatch(data) and (eight_bit or data.isascii())
     encoding = ("7bit" if data.isascii() else "8bit") if whole else "quoted-printable"
-    part.set_raw("Content-Type", _CONTENT_TYPES[subtype])
-    part.set_raw("Content-Transfer-Encoding", encoding)
+    describe(part, f'text/{subtype}; charset="utf-8"', encoding)
     part.set_payload((data if whole else binascii.b2a_qp(data, istext=True)).decode("ascii", "surrogateescape"))
     return part
 
