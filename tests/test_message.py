@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from campaign.customers import HEADER, Administrator
 from campaign.errors import ConfigError, ExitCode, Interrupted, TemplateError
 from campaign.files import shipped
 from campaign.message import Composer, freeze, mark_as_test, new_message_id
@@ -607,6 +608,26 @@ def test_a_reader_is_written_to_in_the_language_of_the_locale_or_the_nearest(tmp
         words(tmp_path, language, said)
 
     assert in_language(composer(directory=tmp_path), locale)[0] == subject
+
+
+@pytest.mark.parametrize(
+    ("language", "own", "of_many"),
+    [
+        ("en", "in your name", "in their name"),
+        ("de", "in Ihrem Namen", "in deren Namen"),
+        ("fr", "en votre nom", "au nom de ces utilisateurs"),
+        ("es", "en su nombre", "en nombre de esos usuarios"),
+        ("pt", "em seu nome", "em nome desses usuários"),
+        ("ja", "お客様に代わって", "ユーザーに代わって"),
+    ],
+)
+def test_an_administrator_reads_that_it_is_about_others(language: str, own: str, of_many: str) -> None:
+    reader = user(locale=language)
+    administrator = Administrator(*reader._replace(header=HEADER, cells=("Acme Ltd", reader.email, "example.com", "")))
+    mine, theirs = (body(parsed(wire(composer(), one)), "html") for one in (reader, administrator))
+
+    assert (own in mine, of_many in mine) == (True, False)
+    assert (own in theirs, of_many in theirs) == (False, True)
 
 
 def test_an_operators_template_of_one_language_leaves_the_others_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -78,7 +79,8 @@ class Composer:
         self._consent_url = consent_url
         self._templates = Templates(folders(directory), facts, {**dict.fromkeys(KINDS, PARTS), pages.PAGES: pages.PARTS})
         self._default = self._available(language)
-        self._scopes = {language: self._explained(scopes, language) for language in self.languages}
+        self._scopes = self._explained(scopes, of_many=False)
+        self._scopes_of_many = self._explained(scopes, of_many=True)  # an administrator consents for all users
         self._rules = self._all_rules(facts, links=frozenset({f"{server}/", f"{server}/me/appconsent"}))
         self._pages: dict[str, Pages] = {}  # by template
         self._checked: dict[tuple[object, ...], tuple[str, str, str]] = {}  # and not composed yet
@@ -103,8 +105,10 @@ class Composer:
             raise ConfigError(f"[templates] language is {language}, and not all mails are there in it", f"choose one of: {known}")
         return language
 
-    def _explained(self, scopes: Sequence[str], language: str) -> tuple[Scope, ...]:
-        return tuple(Scope(scope, self._templates.scope(scope, language)) for scope in scopes)
+    def _explained(self, scopes: Sequence[str], *, of_many: bool) -> dict[str, tuple[Scope, ...]]:
+        """What is asked for, in each language."""
+        explained = partial(self._templates.scope, of_many=of_many)
+        return {tag: tuple(Scope(scope, explained(scope, tag)) for scope in scopes) for tag in self.languages}
 
     def _all_rules(self, facts: Mapping[str, str], links: frozenset[str]) -> dict[str, Rules]:
         """What may stand in each kind of mail."""
@@ -176,7 +180,7 @@ class Composer:
             "reader": to,
             "language": language,
             "direction": to.direction,
-            "scopes": self._scopes[language],
+            "scopes": (self._scopes_of_many if isinstance(user, Administrator) else self._scopes)[language],
             "first_sent": first_sent.astimezone(zone) if first_sent and zone else first_sent,
         }
 

@@ -121,9 +121,9 @@ class Templates:
         """Give the language in which a kind of mail serves somebody whose `locale` the roster shows; "" if none does."""
         return next((tag for tag in chain(locale) if tag in self.languages[kind]), "")
 
-    def scope(self, name: str, language: str) -> str:
-        """Say in a language's words what a scope allows."""
-        return self.render(f"shared/{language}/scopes.txt", {"scope": name}).strip()
+    def scope(self, name: str, language: str, *, of_many: bool) -> str:
+        """Say in a language's words what a scope allows: whoever reads it, or `of_many` what it allows concerning other users."""
+        return self.render(f"shared/{language}/scopes.txt", {"scope": name, "of_many": of_many}).strip()
 
     def _compile(self, name: str) -> None:
         if name not in self._compiled:
