@@ -172,9 +172,8 @@ class Finding:
     trace: str = ""  # X-DocuSign-TraceToken: what Docusign's support asks for
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the ledger remembers of one user. All times are UTC."""
+class Standing(NamedTuple):
+    """What the ledger remembers of one user. All times are UTC. A tuple, as a User is."""
 
     user_id: str
     email: str = ""  # as the roster last had it

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ class Night:
         """Each customer in figures, with what this night decided about its administrator."""
         if not self.given.administrators:
             return []
-        decided = {d.user.user_id: replace(self.standings[d.user.user_id], reason=d.reason) for d in self.asking}
+        decided = {d.user.user_id: self.standings[d.user.user_id]._replace(reason=d.reason) for d in self.asking}
         standings, customers = {**self.standings, **decided}, self.customers
         waits = left_alone(self.config, customers, standings, self.means.clock())
         upcoming = plan.upcoming_for(self.config.policy, waits)

@@ -190,8 +190,8 @@ def test_of_a_forgotten_user_no_decision_is_noted_or_told(config: Config) -> Non
 
 
 def test_every_field_of_a_standing_comes_from_the_column_of_its_name() -> None:
-    assert [column.name for column in REMEMBERED] == [*Standing.__slots__[: len(REMEMBERED)]]
-    assert not {field for field in Standing.__slots__[len(REMEMBERED) :] if field in users.c}
+    assert [column.name for column in REMEMBERED] == [*Standing._fields[: len(REMEMBERED)]]
+    assert not {field for field in Standing._fields[len(REMEMBERED) :] if field in users.c}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Who is mailed tonight, and why not the others."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -91,8 +90,8 @@ def test_without_reminders_one_message_is_all() -> None:
 
 def test_a_deferred_message_is_tried_again_in_its_slot_but_not_before_twelve_hours() -> None:
     deferred = lacking(attempts=1, last_outcome=Outcome.DEFERRED)
-    soon = decision(replace(deferred, last_tried=NOW - timedelta(hours=11)))
-    later = decision(replace(deferred, last_tried=NOW - timedelta(hours=12)))
+    soon = decision(deferred._replace(last_tried=NOW - timedelta(hours=11)))
+    later = decision(deferred._replace(last_tried=NOW - timedelta(hours=12)))
 
     assert (soon.action, soon.reason) == (Action.NONE, Reason.WAITING)
     assert (later.action, later.step) == (Action.INVITED, 1)
@@ -108,7 +107,7 @@ def test_after_a_revocation_there_is_peace_for_a_while() -> None:
     revoked = lacking(revoked_at=NOW - timedelta(days=1), lacking_since=NOW - timedelta(days=1))
 
     assert decision(revoked).reason is Reason.WAITING
-    assert decision(replace(revoked, revoked_at=NOW - timedelta(days=3))).action is Action.INVITED
+    assert decision(revoked._replace(revoked_at=NOW - timedelta(days=3))).action is Action.INVITED
 
 
 def test_the_obstacles_have_their_reasons() -> None:

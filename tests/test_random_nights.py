@@ -872,7 +872,7 @@ def mail_by_what_was_found_long_ago(patch: pytest.MonkeyPatch) -> None:
     really = plan._obstacle
 
     def obstacle(user: User, standing: Standing, terms: plan.Terms) -> Any:
-        return really(user, replace(standing, found=standing.status), terms)
+        return really(user, standing._replace(found=standing.status), terms)
 
     patch.setattr(plan, "_obstacle", obstacle)
 
@@ -914,7 +914,7 @@ def remind_without_end(patch: pytest.MonkeyPatch) -> None:
     really = plan.upcoming
 
     def upcoming(standing: Standing, policy: Any) -> Any:
-        return really(replace(standing, used=min(standing.used, len(policy.remind_after_days))), policy)
+        return really(standing._replace(used=min(standing.used, len(policy.remind_after_days))), policy)
 
     patch.setattr(plan, "upcoming", upcoming)
 

@@ -1,7 +1,6 @@
 """A memory for plans: knows what the ledger knows, and keeps what it learns to itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -35,7 +34,7 @@ class Scratch:
     def standings(self) -> dict[str, Standing]:
         """Everybody's standing, without the findings of earlier runs: only tonight's count."""
         remembered = self._ledger.standings() if self._ledger else {}
-        return {user_id: replace(s, found="", detail="") for user_id, s in remembered.items()} | self._learnt
+        return {user_id: s._replace(found="", detail="") for user_id, s in remembered.items()} | self._learnt
 
     def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> Mapping[str, Standing]:  # noqa: ARG002  # as the ledger's
         """Make room for new users, and recognise those whose personal data were removed; return everybody's standing."""

@@ -1,7 +1,6 @@
 """From the rows of one user to what is remembered of that user (pure)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -11,7 +10,7 @@ from campaign.model import ESCALATION, Outcome, Standing
 
 MOST_ATTEMPTS = 3  # in one slot, of which the last uses it up
 MAY_HAVE_ARRIVED = (Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.SENDING)
-REMEMBERED = [users.c[name] for name in Standing.__slots__ if name in users.c]  # the first of its fields, in their order
+REMEMBERED = [users.c[name] for name in Standing._fields if name in users.c]  # the first of its fields, in their order
 
 
 def standing_of(row: Sequence[Any], messages: list[RowMapping]) -> Standing:
@@ -19,14 +18,13 @@ def standing_of(row: Sequence[Any], messages: list[RowMapping]) -> Standing:
     standing = Standing(*row)  # by place: of millions of rows a look-up by name is felt
     if messages and messages[0]["step"] == ESCALATION:
         told = messages.pop(0)
-        standing = replace(standing, escalated=not _is_open(told), escalation_tried=told["tried_at"])
+        standing = standing._replace(escalated=not _is_open(told), escalation_tried=told["tried_at"])
     if not messages:
         return standing
     last = messages[-1]
     still_open = _is_open(last)
     arrived = [message for message in messages if message["outcome"] in MAY_HAVE_ARRIVED]
-    return replace(
-        standing,
+    return standing._replace(
         used=len(messages) - still_open,
         messages=len(arrived),
         attempts=last["attempts"] if still_open else 0,

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from campaign import plan
@@ -55,7 +54,7 @@ def _batches(user: User, standing: Standing, config: Config, waits: Mapping[str,
     """The message that the user gets next, where it is one that a night could send. Who is not known is taken to lack consent."""
     if standing.status == Status.USER_NOT_FOUND:
         return
-    assumed = replace(standing, status=Status.CONSENT_REQUIRED)
+    assumed = standing._replace(status=Status.CONSENT_REQUIRED)
     what, due = plan.upcoming_for(config.policy, waits)(user, assumed)
     domains = {domain.lower() for domain in config.mail.allowed_domains}
     is_allowed = not domains or user.recipient.rpartition("@")[2].lower() in domains

@@ -151,11 +151,8 @@ def planning(scene: Scene, rows: int) -> Sample:
         config = scene.config(rows, folder)
         people = read(config).users
         lacking = {
-            user.user_id: replace(
-                granted(user.user_id, user.email),
-                status=Status.CONSENT_REQUIRED,
-                found=Status.CONSENT_REQUIRED,
-                lacking_since=NOW,
+            user.user_id: granted(user.user_id, user.email)._replace(
+                status=Status.CONSENT_REQUIRED, found=Status.CONSENT_REQUIRED, lacking_since=NOW
             )
             for user in people
         }

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeAlias
@@ -64,7 +63,7 @@ class Book:
         if not masking.is_masked(standing.user_id):
             return standing
         email, undeliverable = self._unmasked.get(standing.email, ""), self._own(standing.undeliverable)
-        return replace(standing, user_id=self._own(standing.user_id), email=email, undeliverable=undeliverable)
+        return standing._replace(user_id=self._own(standing.user_id), email=email, undeliverable=undeliverable)
 
 
 def many(connection: Connection, statement: Any, rows: Iterable[dict[str, Any]]) -> None:  # noqa: ANN401

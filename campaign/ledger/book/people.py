@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 
@@ -162,7 +161,7 @@ def _decided(before: Standing, decision: Decision) -> Standing:
     detail = decision.detail or before.detail
     if (decision.action, decision.reason, detail) == (before.action, before.reason, before.detail):
         return before
-    return replace(before, action=decision.action, reason=decision.reason, detail=detail)
+    return before._replace(action=decision.action, reason=decision.reason, detail=detail)
 
 
 def _changes(standing: Standing, columns: Iterable[str]) -> dict[str, object]:
