@@ -133,6 +133,33 @@ def test_users_do_not_wait_for_an_administrator_whose_address_is_refused(world: 
     assert sorted(world.mailed()[3:]) == sorted(f"p{n}@{BETA}" for n in range(11, 16))
 
 
+def test_users_are_left_alone_from_when_a_refused_address_of_their_administrator_is_corrected(world: World) -> None:
+    world.relay.at("RCPT", "550 5.1.1 no such user", recipient=f"admin@{BETA}")
+    world.night(approve=4)
+    customers(world, f"Acme Ltd,admin@{ACME},{ACME}", f"Beta,it@{BETA},{BETA}")
+    to_beta = []
+    for _ in range(2):
+        world.days_pass(8)
+        before = len(world.mailed())
+        world.night(approve=99)
+        to_beta.append([address for address in world.mailed()[before:] if address.endswith(BETA)])
+
+    assert to_beta[0] == [f"it@{BETA}"]
+    assert sorted(to_beta[1]) == sorted([f"it@{BETA}", *(f"p{n}@{BETA}" for n in range(11, 16))])
+
+
+def test_users_do_not_wait_for_an_administrator_who_is_not_written_to_any_more(world: World) -> None:
+    world.keys["policy"] = {"remind_after_days": []}
+    world.relay.at("RCPT", "550 5.1.1 no such user", recipient=f"admin@{BETA}")
+    world.night(approve=4)
+    customers(world, f"Acme Ltd,admin@{ACME},{ACME}", f"Beta,it@{BETA},{BETA}")
+    world.days_pass(8)
+    before = len(world.mailed())
+    world.night(approve=99)
+
+    assert sorted(a for a in world.mailed()[before:] if a.endswith(BETA)) == sorted(f"p{n}@{BETA}" for n in range(11, 16))
+
+
 def test_users_do_not_wait_for_an_administrator_whose_mail_came_back(world: World) -> None:
     world.night(approve=4)
     message_id = message_id_to(world, f"admin@{BETA}")

@@ -73,8 +73,17 @@ def _until(config: Config, administrator: Administrator, standings: Mapping[str,
     standing = standings.get(administrator.user_id) or Standing(administrator.user_id)
     if not _can_be_reached(config, administrator, standing, now):
         return None
-    begun = standing.first_sent or (standing.last_tried if standing.used else None)  # or it was tried as often as it may
+    begun = standing.first_sent or (None if _is_yet_to_be_asked(config, standing) else standing.last_tried)
     return (begun or now) + timedelta(days=config.customers.admin_first_days)
+
+
+def _is_yet_to_be_asked(config: Config, standing: Standing) -> bool:
+    """Whether an administrator whom no message has reached will get a first one still.
+
+    One that was tried as often as it may be is over, but not for an address that was refused and corrected since.
+    """
+    is_over = standing.used > len(config.policy.remind_after_days)
+    return not standing.used or (bool(standing.undeliverable) and not is_over)
 
 
 def _can_be_reached(config: Config, administrator: Administrator, standing: Standing, now: datetime) -> bool:
