@@ -1,8 +1,9 @@
 """The journal: what truly happened, in its order, and what one run was given and left behind."""
 
 import json
+import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email import message_from_string
@@ -11,6 +12,11 @@ from typing import Any
 
 from campaign.sandbox.accounts import TokenRequest
 from tests.fakes import Accepted, Relay, _Conversation
+from tests.random_nights.customers import Customer
+
+LINK = re.compile(r"/oauth/auth\?[^\s\"<]*?(admin_consent_scope=|(?=[\s\"<]))")
+DOMAIN = re.compile(r"^  - @(\S+)\s*$", re.MULTILINE)
+WHOSE = {True: "administrator", False: "user"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,7 @@ class Step:
     phase: str
     recipient: str
     connection: int
+    answer: str  # "": the usual one
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +39,17 @@ class Dot:
     message_id: str
     date: str
     answer: str
+    link: str  # whose it shows, "user" or "administrator"
 
     @classmethod
-    def of(cls, at: datetime, message: Accepted, answer: str) -> "Dot":
-        head = message_from_string(message.data, policy=default)
-        person = head["To"].addresses[0].display_name
-        return cls(at, message.recipient, person, head["Message-ID"], head["Date"], answer)
+    def of(cls, at: datetime, message: Accepted, answer: str, customers: Sequence[Customer]) -> "Dot":
+        letter = message_from_string(message.data, policy=default)
+        text = "\n".join(part.get_content() for part in letter.walk() if part.get_content_maintype() == "text")
+        link = " and ".join(sorted({WHOSE[bool(admins)] for admins in LINK.findall(text)}))
+        named = {*DOMAIN.findall(text)}  # by those is told which customer is meant: an administrator is not called by name
+        asked = next((customer.key for customer in customers if {*customer.domains} == named), "")
+        person = letter["To"].addresses[0].display_name or asked
+        return cls(at, message.recipient, person, letter["Message-ID"], letter["Date"], answer, link)
 
     @property
     def address(self) -> str:
@@ -80,15 +92,16 @@ class WatchedRelay(Relay):
         super().__init__()
         self.journal, self.clock = journal, clock
         self.script: dict[tuple[str, str], str] = {}
+        self.customers: Sequence[Customer] = ()  # whose administrators' mails are recognised
 
     def action(self, phase: str, talk: _Conversation) -> str:
         action = self._scripted(phase, talk.recipient)
-        self.journal.append(Step(phase, talk.recipient, talk.number))
+        self.journal.append(Step(phase, talk.recipient, talk.number, action))
         return f"store {action}" if phase == "dot" and action and not action.startswith("store ") else action
 
     def take(self, message: Accepted) -> None:
         """Come here with every whole message; keep those that the script does not lose."""
-        dot = Dot.of(self.clock(), message, self._scripted("dot", message.recipient))
+        dot = Dot.of(self.clock(), message, self._scripted("dot", message.recipient), self.customers)
         self.journal.append(dot)
         if dot.kept:
             super().take(message)
@@ -113,11 +126,14 @@ class Run:
     approved: int | None
     roster: list[dict[str, str]]
     scope: str  # that the configuration asks for
+    customers: Sequence[Customer] = ()
+    must_be_refused: bool = False  # for the customers' file
     stopped_at: int | None = None  # in the journal
     journal: list[Any] = field(default_factory=list)
     exit_code: int | None = None  # None: it was killed
     report: list[dict[str, str]] = field(default_factory=list)
     slots: list[dict[str, Any]] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)  # that scripts get of each customer
 
     @property
     def killed(self) -> bool:
@@ -128,12 +144,26 @@ class Run:
         return {row["user_id"] for row in self.roster if "@" in row["email"] and row["status"] != "Closed"}
 
     @property
+    def addresses(self) -> list[str]:
+        return [row["email"] for row in self.roster] + [customer.admin_email for customer in self.customers]
+
+    @property
     def dots(self) -> list[Dot]:
         return [entry for entry in self.journal if isinstance(entry, Dot)]
 
     @property
     def called_relay(self) -> bool:
         return any(isinstance(entry, Step) for entry in self.journal)
+
+    def customer(self, key: str) -> Customer:
+        return next(customer for customer in self.customers if customer.key == key)
+
+    def customer_of(self, address: str) -> Customer | None:
+        domain = address.rpartition("@")[2].lower()
+        return next((customer for customer in self.customers if domain in customer.domains), None)
+
+    def users_of(self, customer: Customer) -> set[str]:
+        return {row["user_id"] for row in self.roster if customer.has(row)}
 
     def last_answers(self, until: int | None = None) -> dict[str, str]:
         """By user id: what Docusign's last answer in this run, until then, meant."""

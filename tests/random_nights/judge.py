@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 from campaign.sandbox.accounts import TokenRequest
+from tests.random_nights.asking import Asking
 from tests.random_nights.baseline import Baseline
 from tests.random_nights.journal import Dot, Run, Step
 from tests.random_nights.terms import DAY, TOLERANCE, Terms
@@ -30,9 +31,13 @@ class Judge:
         self.left_in_flight = False  # by the run before
         self.ever_granted: set[str] = set()
         self.baseline = Baseline(terms)
+        self.asking = Asking(terms)
 
     def judge(self, run: Run) -> None:
         """Raise AssertionError with the promise's number where one was broken."""
+        if run.must_be_refused:
+            assert not run.journal, f"P12: a customers' file that must be refused, and {run.journal}"
+            return
         self.dots += run.dots
         if run.killed:
             self.in_flight |= {dot.message_id for dot in run.dots}
@@ -43,6 +48,7 @@ class Judge:
         self.guards_held(run)
         self.caps_and_spacing_held(run)
         self.nothing_after_a_stop(run)
+        self.asking.judge(run)
         if not run.killed:
             self.ambiguous_are_unknown(run)
             self.ledger_knows_them_all(run)
@@ -61,7 +67,7 @@ class Judge:
         assert most <= 1 + len(self.terms.remind), f"P6: {most} messages for one user"
         beyond = [dot for dot in run.dots if dot.step > 1 + len(self.terms.remind)]
         assert not beyond, f"P6: {beyond} are beyond the last reminder"
-        tried = Counter(step.recipient for step in run.journal if isinstance(step, Step) and step.phase == "RCPT")
+        tried = Counter(step.recipient.casefold() for step in run.journal if isinstance(step, Step) and step.phase == "RCPT")
         assert max(tried.values(), default=0) <= 1, f"P1: several attempts in one run: {tried}"
 
     def retries_are_the_same_message(self) -> None:
@@ -79,7 +85,7 @@ class Judge:
     def consent_was_lacking(self, run: Run) -> None:
         ids = {row["name"]: row["user_id"] for row in run.roster}
         for index, entry in enumerate(run.journal):
-            if isinstance(entry, Dot):
+            if isinstance(entry, Dot) and entry.link == "user":
                 answer = run.last_answers(index).get(ids.get(entry.person, ""), "nothing")
                 assert answer == "consent_required", f"P4: {entry.person} was mailed when Docusign had answered {answer}"
 
@@ -133,7 +139,8 @@ class Judge:
         told = {row["name"]: row for row in run.report}
         for dot in run.dots:
             if dot.ambiguous:
-                assert told[dot.person]["last_outcome"] == "unknown", f"P2: {dot} is not reported unknown"
+                known = dot.link == "administrator" or told[dot.person]["last_outcome"] == "unknown"
+                assert known, f"P2: {dot} is not reported unknown"
                 assert run.exit_code, f"P2: {dot} is newly unknown, and the exit code is 0"
 
     def ledger_knows_them_all(self, run: Run) -> None:
@@ -154,11 +161,13 @@ class Judge:
         reasons = Counter(row["reason"] for row in lacking.values())
         assert {*reasons} <= GOOD_REASONS, f"nobody needed to wait on a good night, but: {reasons}"
         known = {slot[key].casefold() for slot in run.slots for key in ("user_id", "recipient")} | self.ever_granted
-        addresses = Counter(row["email"].casefold() for row in run.roster)
+        addresses = Counter(address.casefold() for address in run.addresses)
         known |= {address for address, users in addresses.items() if users > 1}
         fresh = [row for row in lacking.values() if not known & {row["user_id"], row["email"].casefold()}]
         late = [row for row in fresh if row["reason"] not in {"sent", "run_full", "day_full"}]
+        late = [row for row in late if not self.asking.may_wait(row, run)]
         assert not late, f"not mailed on a good night: {late}"
+        self.asking.all_were_asked(run)
 
     def report_is_complete(self, run: Run) -> None:
         assert run.exit_code in EXIT_CODES, f"exit code {run.exit_code}"
@@ -166,7 +175,7 @@ class Judge:
         assert [row["user_id"] for row in run.report] == ids, "the report does not hold the roster's rows"
         assert {row["reason"] for row in run.report} <= REASONS, f"reasons: {Counter(row['reason'] for row in run.report)}"
         assert {row["status"] for row in run.report} <= STATUSES, f"statuses: {Counter(row['status'] for row in run.report)}"
-        mailed = {dot.person for dot in run.dots if dot.may_have_arrived}
+        mailed = {dot.person for dot in run.dots if dot.may_have_arrived and dot.link == "user"}
         acted = {row["name"] for row in run.report if row["action"]}
         assert mailed <= acted, f"P3: the report does not say that {mailed - acted} were mailed"
         had = Counter(dot.person for dot in self.dots if dot.kept)

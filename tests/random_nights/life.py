@@ -10,16 +10,17 @@ from random import Random
 from typing import Any
 
 from campaign import nightly
-from campaign.errors import ExitCode
+from campaign.errors import ExitCode, RosterError
 from campaign.given import Means
 from campaign.sandbox.accounts import DROPPED, CannedAnswer, json_answer
 from campaign.stopping import Stop
 from tests.postgres_server import Keys
+from tests.random_nights.customers import NOBODYS, Customers
 from tests.random_nights.dying import Hurried, Killed, dying
 from tests.random_nights.journal import Run, Telling, WatchedRelay
 from tests.random_nights.judge import Judge
 from tests.random_nights.terms import Terms
-from tests.world import CANARY, SCOPES, World, email, rows, user_id
+from tests.world import CANARY, SCOPES, World, rows, user_id
 
 MODULES = {  # where the program may die, and within how many lines
     "campaign/handover.py": 200,
@@ -37,6 +38,8 @@ MODULES = {  # where the program may die, and within how many lines
     "campaign/reporting.py": 100,
     "campaign/report/writing.py": 200,
 }
+SERVERS_MODULES = {"campaign/ledger/server.py": 60}
+CUSTOMERS_MODULES = {"campaign/customers/asking.py": 300, "campaign/probing.py": 250}
 MAILING = ["campaign/handover.py", "campaign/mailer/wire.py", "campaign/mailer/__init__.py"]
 THROTTLED = CannedAnswer(429, b"", {"Retry-After": "0"})
 BROKEN = CannedAnswer(500, b'{"error":"consent_required"}')
@@ -64,8 +67,9 @@ class Life:
         self.chance = Random(seed)  # noqa: S311  # luck, not secrecy
         self.journal: list[Any] = []
         self.world = World(folder, relay=WatchedRelay(self.journal, lambda: self.world.now), ledger=ledger)
-        self.modules = MODULES | ({"campaign/ledger/server.py": 60} if ledger else {})
         self.relay: WatchedRelay = self.world.relay  # type: ignore[assignment]  # made one line above
+        self.customers = Customers(seed, folder) if has_customers(seed) else None
+        self.modules = MODULES | (SERVERS_MODULES if ledger else {}) | (CUSTOMERS_MODULES if self.customers else {})
         self.terms = self._terms()
         self.world.keys = self._keys()
         self.judge = Judge(self.terms)
@@ -86,6 +90,7 @@ class Life:
             new_lacking=pick([2, 4, 25]),
             roster_change=pick([0.2, 0.3, 1.0]),
             connections=pick([1, 1, 3]),
+            admin_first=self.customers.admin_first if self.customers else 0,
         )
 
     def _keys(self) -> dict[str, dict[str, Any]]:
@@ -100,11 +105,20 @@ class Life:
                 "max_new_lacking": terms.new_lacking,
                 "max_roster_change": terms.roster_change,
             },
+            "customers": {"file": self.customers.file.name, "admin_first_days": terms.admin_first} if self.customers else {},
         }
 
     def _row(self, number: int) -> dict[str, str]:
         status = "Closed" if self.chance.random() < 0.07 else "Active"
-        return {"user_id": user_id(number), "email": email(number), "name": f"Person {number}", "status": status}
+        return {
+            "user_id": user_id(number),
+            "email": self._address(f"person{number}"),
+            "name": f"Person {number}",
+            "status": status,
+        }
+
+    def _address(self, name: str) -> str:
+        return f"{name}@{self.customers.domain() if self.customers else NOBODYS}"
 
     def live(self, nights: int) -> None:
         """Live through so many nights, and one more on which all is well."""
@@ -141,6 +155,16 @@ class Life:
             rows.append({"user_id": user_id(9999), "email": "nobody at all", "name": "Nobody", "status": "Active"})
         self.rows = rows
         self.world.roster(rows)
+        if self.customers:
+            self._change_customers(self.customers)
+
+    def _change_customers(self, customers: Customers) -> None:
+        """Let the file change, and now and then an administrator consent for all users of a domain."""
+        customers.change([*self.people.values()])
+        for domain in (domain for customer in customers.rows for domain in customer.domains):
+            if customers.chance.random() < 0.05:
+                users = [number for number, row in self.people.items() if row["email"].endswith(f"@{domain}")]
+                self.world.consent(*users, scopes=self.scopes)
 
     def _change_mind(self, number: int, luck: float) -> None:
         if luck < 0.07:
@@ -150,7 +174,7 @@ class Life:
         elif luck < 0.13 and len(self.people) > 3:
             self.away[number] = self.people.pop(number)
         elif luck < 0.16:
-            self.people[number]["email"] = f"person{number}.{self.chance.randint(1, 99)}@example.com"
+            self.people[number]["email"] = self._address(f"person{number}.{self.chance.randint(1, 99)}")
         elif luck < 0.18:
             self.people[number]["email"] = self.chance.choice([*self.people.values()])["email"].replace("person", "Person")
 
@@ -163,6 +187,8 @@ class Life:
         self.world.accounts.faults.answer_all = None
         self.world.consent(CANARY, scopes=self.scopes)
         (self.world.folder / "STOP").unlink(missing_ok=True)
+        if self.customers:
+            self.customers.are_refused = False
 
     def _meet_faults(self) -> None:
         self._be_well()
@@ -171,6 +197,20 @@ class Life:
         if self.chance.random() < 0.6:
             self.chance.choice([*[self._some_refused] * 5, self._relay_ill])()
         self.stops = self.chance.choice([*["never"] * 5, "probing", "mailing"])
+        if self.customers:
+            self._meet_faults_about(self.customers)
+
+    def _meet_faults_about(self, customers: Customers) -> None:
+        """Let the relay refuse administrators, Docusign not speak of a customer's users, and the file be one to refuse."""
+        chance = customers.chance
+        customers.are_refused = chance.random() < 0.06
+        for customer in customers.rows:
+            if chance.random() < 0.3:
+                phase = chance.choice([*ILLS, *["dot"] * 4])
+                self.relay.script[phase, customer.admin_email] = chance.choice(ILLS[phase])
+            if chance.random() < 0.05:
+                silent = [row["user_id"] for row in self.rows if customer.has(row)]
+                self.world.accounts.faults.answers.update(dict.fromkeys(silent, BROKEN))
 
     def _some_unanswered(self) -> None:
         for row in self.rows:
@@ -205,13 +245,17 @@ class Life:
     def _run(self, night: int, kill: tuple[str, float] | None, approved: int | None) -> Run:
         self.runs += 1
         run = Run(self.world.now, approved, [dict(row) for row in self.rows], " ".join(self.scopes))
+        if self.customers:
+            self.customers.write()
+            self.relay.customers = run.customers = [*self.customers.rows]
+            run.must_be_refused = self.customers.are_refused
         begun = len(self.journal)
         stop = Hurried()
         means = Means(lambda: self.world.now, stop, {}, self._progress(run, begun, stop), waits=self.world.waits)
         if kill:
             self._run_and_die(run, means, kill)
         else:
-            run.exit_code = nightly.run(self.world.config(), means, approved).exit_code
+            self._run_to_the_end(run, means)
         self.relay.come_to_rest()
         run.journal = self.journal[begun:]
         run.slots = self._ledger()
@@ -222,6 +266,14 @@ class Life:
             raise AssertionError(f"run {night} {'(killed)' if run.killed else ''} {self.terms}: {broken}") from None
         return run
 
+    def _run_to_the_end(self, run: Run, means: Means) -> None:
+        try:
+            night = nightly.run(self.world.config(), means, run.approved)
+        except RosterError as error:
+            run.exit_code = error.exit_code
+        else:
+            run.exit_code, run.figures = night.exit_code, night.as_json().get("customers", [])
+
     def _run_and_die(self, run: Run, means: Means, kill: tuple[str, float]) -> None:
         module, share = kill
         with warnings.catch_warnings():
@@ -229,7 +281,7 @@ class Life:
             gc.freeze()  # so that only what the dead leave is looked through
             try:
                 with dying(module, 1 + int(share * self.modules[module])):
-                    run.exit_code = nightly.run(self.world.config(), means, run.approved).exit_code
+                    self._run_to_the_end(run, means)
             except Killed:
                 self.kills += 1
             gc.collect()
@@ -254,6 +306,11 @@ class Life:
     def _report(self) -> list[dict[str, str]]:
         file = self.world.folder / "reports" / "report.csv"
         return [*csv.DictReader(file.read_text(encoding="utf-8").splitlines())] if file.exists() else []
+
+
+def has_customers(seed: int) -> bool:
+    """Whether a life is that of an ISV's campaign; the others are as if there were none."""
+    return seed % 3 == 2
 
 
 def live(seed: int, folder: Path, ledger: Keys | None = None) -> Life:

@@ -20,6 +20,7 @@ class Terms:
     new_lacking: int
     roster_change: float
     connections: int
+    admin_first: int  # days
 
     @property
     def spacing(self) -> timedelta:
