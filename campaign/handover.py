@@ -229,7 +229,7 @@ class _HandOver:
         self._pace.hold(pause)
 
     def _leave_out(self, decision: Decision, reason: Reason) -> None:
-        self._remember(decision, replace(decision, action=Action.NONE, step=0, reason=reason))
+        self._remember(decision, decision._replace(action=Action.NONE, step=0, reason=reason))
 
     def _remember(self, planned: Decision, done: Decision) -> None:
         self._done.decisions[planned.user.user_id, planned.step] = done
@@ -268,4 +268,4 @@ def _domain(decision: Decision) -> str:
 
 def _as_it_turned_out(decision: Decision, delivery: Delivery) -> Decision:
     went_out = delivery.outcome in {Outcome.ACCEPTED, Outcome.UNKNOWN}
-    return replace(decision, action=decision.action if went_out else Action.NONE, reason=_TOLD[delivery.outcome])
+    return decision._replace(action=decision.action if went_out else Action.NONE, reason=_TOLD[delivery.outcome])

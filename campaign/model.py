@@ -102,6 +102,7 @@ def beyond(scope: str, consented: str) -> list[str]:
     return [one for one in scope.split() if one not in consented.split()]
 
 
+@lru_cache(10_000)  # a report tells of thousands the same
 def stamp(moment: datetime) -> str:
     """An aware time as scripts get it: ISO 8601 in UTC, to the second."""
     return moment.astimezone(UTC).isoformat()[:19] + "Z"
@@ -204,9 +205,8 @@ class Standing(NamedTuple):
     escalation_tried: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What tonight holds for one user, and what comes next if nothing changes."""
+class Decision(NamedTuple):
+    """What tonight holds for one user, and what comes next if nothing changes. A tuple, as a User is."""
 
     user: User
     reason: Reason

@@ -9,7 +9,6 @@ shown, capped, guarded and refused as a whole.
 import hashlib
 import json
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -119,7 +118,7 @@ def _terms(night: Night, memory: Memory) -> plan.Terms:
 
 
 def _without_mail(decisions: list[Decision], reason: Reason) -> list[Decision]:
-    return [replace(d, action=Action.NONE, step=0, reason=reason) if d.action else d for d in decisions]
+    return [d._replace(action=Action.NONE, step=0, reason=reason) if d.action else d for d in decisions]
 
 
 def _why_withheld(night: Night) -> Reason:
@@ -155,7 +154,7 @@ def _mention_escalations(night: Night) -> None:
     """Let the report say that a manager was written to, where nothing else was done for the user."""
     told = {decision.user.user_id for decision in night.escalations if decision.action}
     night.decisions = [
-        replace(d, action=Action.ESCALATED) if d.user.user_id in told and not d.action else d for d in night.decisions
+        d._replace(action=Action.ESCALATED) if d.user.user_id in told and not d.action else d for d in night.decisions
     ]
 
 

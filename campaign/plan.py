@@ -1,7 +1,7 @@
 """Who is mailed tonight, and why not the others (pure)."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cache, partial
 from operator import attrgetter
@@ -207,7 +207,7 @@ def _wave(candidates: Iterable[Decision], terms: Terms) -> Iterator[Decision]:
 
 
 def _put_off(decision: Decision, reason: Reason, due: datetime | None) -> Decision:
-    return replace(decision, reason=reason, action=Action.NONE, step=0, next_due=due)
+    return decision._replace(reason=reason, action=Action.NONE, step=0, next_due=due)
 
 
 def escalate(decisions: Sequence[Decision], standings: Mapping[str, Standing], terms: Terms) -> list[Decision]:

@@ -71,7 +71,9 @@ def _ask(night: Night, memory: Memory, before: Mapping[str, Standing]) -> None:
         night.canary = list(prober.probe(config.docusign.canary))
         if _canary_speaks(night.canary, config.docusign):
             night.standings |= memory.note(night.canary, before, means.clock())
-            todo = [user.user_id for user in night.given.roster.users if _is_due(user, before[user.user_id], night)]
+            asked = {finding.user_id for finding in night.canary}
+            others = (user for user in night.given.roster.users if user.user_id not in asked)
+            todo = [user.user_id for user in others if _is_due(user, before[user.user_id], night)]
             with closing(prober.probe(todo)) as findings:
                 _note_all(findings, len(todo), night, memory, before)
             _note_customers(night, memory)
@@ -92,7 +94,7 @@ def _is_due(user: User, standing: Standing, night: Night) -> bool:
 
     A consent is none for scopes that came later; for which scopes an older ledger's were, has to be asked once.
     """
-    if user.closed or standing.forgotten_at or any(finding.user_id == user.user_id for finding in night.canary):
+    if user.closed or standing.forgotten_at:
         return False
     if standing.status != Status.GRANTED or standing.verified_at is None:
         return True

@@ -86,4 +86,4 @@ def _as_reject(user: User, error: TemplateError) -> Reject:
 
 def _with_detail(decision: Decision, reasons: dict[str, str]) -> Decision:
     unwritable = decision.reason is Reason.INVALID_ROW
-    return replace(decision, detail=reasons[decision.user.user_id]) if unwritable else decision
+    return decision._replace(detail=reasons[decision.user.user_id]) if unwritable else decision

@@ -52,7 +52,7 @@ def grouped(administrators: Sequence[Administrator], users: Iterable[User], stan
     """Every customer with its users. Whose domain is no customer's is in none of them."""
     whose = {domain: one.user_id for one in administrators for domain in one.domains}
     members: dict[str, list[User]] = {one.user_id: [] for one in administrators}
-    for user in users:
+    for user in users if administrators else ():
         standing = standings.get(user.user_id)
         if user.domain in whose and not user.closed and not (standing and standing.forgotten_at):
             members[whose[user.domain]].append(user)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 from xlsxwriter import Workbook
@@ -139,6 +140,7 @@ def _set_up_print(sheet: Worksheet) -> None:
     sheet.set_footer("&L&A. All times are UTC.&RPage &P of &N")
 
 
+@lru_cache(10_000)
 def serial(moment: datetime) -> float:
     """An aware time, to the second, as the days since the spreadsheets' epoch: a real date where a cell is formatted so."""
     return (moment - _EPOCH) // _SECOND / 86_400

@@ -77,9 +77,8 @@ class People(Book):
         Return the standings of those for whom it changed, as they are remembered now.
         """
         named = self._named(known)
-        steps = [(known[d.user.user_id], d) for d in decisions if d.user.user_id in named]
-        decided = [(before, _decided(before, decision)) for before, decision in steps]
-        changed = [after for before, after in decided if after is not before]
+        steps = ((known[d.user.user_id], d) for d in decisions if d.user.user_id in named)
+        changed = [after for before, decision in steps if (after := _decided(before, decision)) is not before]
         with self._transaction() as connection:
             many(connection, self._update(*_DECIDED), (_changes(after, _DECIDED) for after in changed))
         return {after.user_id: after for after in changed}
@@ -117,8 +116,8 @@ class People(Book):
         passed_over = {*back, *self._unmasked.values()}
         present = [user for user in roster if user.user_id not in passed_over]
         new = [user for user in present if user.user_id not in known]
-        moved = [(user, known[user.user_id].email) for user in present if user.user_id in known]
-        moved = [(user, before) for user, before in moved if before != user.email]
+        there = ((user, known[user.user_id].email) for user in present if user.user_id in known)
+        moved = [(user, before) for user, before in there if before != user.email]
         many(connection, users.insert(), (self._row(user.user_id, email=user.email, joined_at=now) for user in new))
         many(connection, self._update("email"), ({"key": user.user_id, "to_email": user.email} for user, _ in moved))
         return [
