@@ -44,7 +44,9 @@ app = typer.Typer(
 )
 
 
-ConfigFile = Annotated[Path, typer.Option("--config", envvar="CAMPAIGN_CONFIG", help="The campaign's configuration.")]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", metavar="FILE", envvar="CAMPAIGN_CONFIG", help="The campaign's configuration.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary; only what went wrong.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print the summary also where nobody watches, as under cron.")]

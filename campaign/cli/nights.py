@@ -43,7 +43,7 @@ def doctor(
 @app.command(rich_help_panel=Group.NIGHTS, epilog=examples("campaign plan --out plan.csv", "campaign plan --forecast"))
 def plan(
     config: ConfigFile = DEFAULT,
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the whole plan to this CSV file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write the whole plan to this CSV file.")] = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     forecast: Annotated[

@@ -24,10 +24,10 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The fold
 
 @app.command(rich_help_panel=Group.TRYING, epilog=examples("campaign demo --directory /tmp/story --users 40"))
 def demo(
-    directory: Annotated[Path, typer.Option("--directory", help="Where mails, reports and the ledger are left.")] = Path(
-        "campaign-demo"
-    ),
-    users: Annotated[int, typer.Option("--users", min=5, help="How many users the campaign has.")] = 24,
+    directory: Annotated[
+        Path, typer.Option("--directory", metavar="DIR", help="Where mails, reports and the ledger are left.")
+    ] = Path("campaign-demo"),
+    users: Annotated[int, typer.Option("--users", metavar="N", min=5, help="How many users the campaign has.")] = 24,
 ) -> None:
     """Run several nights on this machine with nothing configured: real sockets, an invented Docusign, invented people."""
     require_sandbox()
@@ -42,10 +42,10 @@ def demo(
 )
 def sandbox(
     config: ConfigFile = DEFAULT,
-    port: Annotated[int, typer.Option("--port", help="The account server's port.")] = 8080,
-    smtp_port: Annotated[int, typer.Option("--smtp-port", help="The mail catcher's port.")] = 2525,
+    port: Annotated[int, typer.Option("--port", metavar="PORT", help="The account server's port.")] = 8080,
+    smtp_port: Annotated[int, typer.Option("--smtp-port", metavar="PORT", help="The mail catcher's port.")] = 2525,
     roster: Annotated[
-        Path | None, typer.Option("--roster", help="Who has a Docusign account; else the configured roster.")
+        Path | None, typer.Option("--roster", metavar="FILE", help="Who has a Docusign account; else the configured roster.")
     ] = None,
 ) -> None:
     """Serve a simulated Docusign account server and a mail catcher, to try a configuration with nobody else involved."""

@@ -55,10 +55,12 @@ def preview(  # noqa: PLR0913, PLR0917  # its options
     user: UserArgument,
     config: ConfigFile = DEFAULT,
     template: Annotated[
-        str, typer.Option("--template", help="invite, reminder, later-reminder, escalation, administrator.")
+        str, typer.Option("--template", metavar="NAME", help="invite, reminder, later-reminder, escalation, administrator.")
     ] = "invite",
     locale: Annotated[str, typer.Option("--locale", metavar="LOCALE", help="In this language, as de or pt-BR, instead.")] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Write FILE.eml, .html or .txt instead of printing the text.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write FILE.eml, .html or .txt instead of printing the text.")
+    ] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Send it to this address, marked as a test.")] = None,
 ) -> None:
     """Show the exact message a user would get. Nothing is recorded."""
@@ -82,7 +84,12 @@ def suppress(
     config: ConfigFile = DEFAULT,
     until: Annotated[
         datetime | None,
-        typer.Option("--until", formats=["%Y-%m-%d"], help="The first day, in [policy] timezone, that may mail again."),
+        typer.Option(
+            "--until",
+            metavar="DAY",
+            formats=["%Y-%m-%d"],
+            help="The first day that may mail again, as 2027-02-01, in [policy] timezone.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
