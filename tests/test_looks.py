@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from campaign.customers import HEADER, Administrator
 from campaign.model import ESCALATION
 from tests.browser import chromium, complaints
-from tests.test_message import body, composer, parsed, user, wire
+from tests.test_message import administrator, body, composer, parsed, user, wire
 from tests.world import CLIENT_ID, World, email, user_id
 
 if TYPE_CHECKING:
@@ -46,9 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "information.en.html").symlink_to("information.html")
     for language in LANGUAGES:
         people = user("山田 花子" if language == "ja" else "Ada Lovelace", locale=language, manager_email="boss@example.com")
-        administrator = Administrator(*people._replace(header=HEADER, cells=("Acme Ltd", people.email, "example.com", "")))
         for kind, step in STEPS.items():
-            reader = administrator if kind == "administrator" else people
+            reader = administrator(people) if kind == "administrator" else people
             (folder / f"{kind}.{language}.html").write_text(
                 body(parsed(wire(of, reader, step, messages=3)), "html"), encoding="utf-8"
             )

@@ -579,6 +579,11 @@ def test_an_operators_file_overrides_one_and_the_shipped_ones_fill_the_rest(tmp_
 # --- languages
 
 
+def administrator(reader: User) -> Administrator:
+    """The same person as the administrator of a customer."""
+    return Administrator(*reader._replace(header=HEADER, cells=("Acme Ltd", reader.email, "example.com", "")))
+
+
 def in_language(of: Composer, locale: str, step: int = 1, **fields: Any) -> tuple[str, str, str]:
     message = parsed(wire(of, user(locale=locale, **fields), step))
     return message["Subject"], body(message, "plain"), body(message, "html")
@@ -623,8 +628,7 @@ def test_a_reader_is_written_to_in_the_language_of_the_locale_or_the_nearest(tmp
 )
 def test_an_administrator_reads_that_it_is_about_others(language: str, own: str, of_many: str) -> None:
     reader = user(locale=language)
-    administrator = Administrator(*reader._replace(header=HEADER, cells=("Acme Ltd", reader.email, "example.com", "")))
-    mine, theirs = (body(parsed(wire(composer(), one)), "html") for one in (reader, administrator))
+    mine, theirs = (body(parsed(wire(composer(), one)), "html") for one in (reader, administrator(reader)))
 
     assert (own in mine, of_many in mine) == (True, False)
     assert (own in theirs, of_many in theirs) == (False, True)

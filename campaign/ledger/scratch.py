@@ -38,11 +38,10 @@ class Scratch:
 
     def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> Mapping[str, Standing]:  # noqa: ARG002  # as the ledger's
         """Make room for new users, and recognise those whose personal data were removed; return everybody's standing."""
-        if self._ledger:
-            self._ledger.meet(roster)
-        known = self.standings()
+        if self._ledger and self._ledger.meet(roster):
+            known = self.standings()
         self._learnt |= {user.user_id: Standing(user.user_id, user.email) for user in roster if user.user_id not in known}
-        return known | self._learnt
+        return {**known, **self._learnt}
 
     def note(self, findings: Iterable[Finding], known: Mapping[str, Standing], now: datetime) -> dict[str, Standing]:
         """Keep what a batch of probes found; return the standings of these users."""

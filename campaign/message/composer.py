@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -79,8 +78,8 @@ class Composer:
         self._consent_url = consent_url
         self._templates = Templates(folders(directory), facts, {**dict.fromkeys(KINDS, PARTS), pages.PAGES: pages.PARTS})
         self._default = self._available(language)
-        self._scopes = self._explained(scopes, of_many=False)
-        self._scopes_of_many = self._explained(scopes, of_many=True)  # an administrator consents for all users
+        self._asked_for = scopes
+        self._scopes = {tag: self._explained(tag, of_many=False) for tag in self.languages}
         self._rules = self._all_rules(facts, links=frozenset({f"{server}/", f"{server}/me/appconsent"}))
         self._pages: dict[str, Pages] = {}  # by template
         self._checked: dict[tuple[object, ...], tuple[str, str, str]] = {}  # and not composed yet
@@ -105,10 +104,8 @@ class Composer:
             raise ConfigError(f"[templates] language is {language}, and not all mails are there in it", f"choose one of: {known}")
         return language
 
-    def _explained(self, scopes: Sequence[str], *, of_many: bool) -> dict[str, tuple[Scope, ...]]:
-        """What is asked for, in each language."""
-        explained = partial(self._templates.scope, of_many=of_many)
-        return {tag: tuple(Scope(scope, explained(scope, tag)) for scope in scopes) for tag in self.languages}
+    def _explained(self, language: str, *, of_many: bool) -> tuple[Scope, ...]:
+        return tuple(Scope(scope, self._templates.scope(scope, language, of_many=of_many)) for scope in self._asked_for)
 
     def _all_rules(self, facts: Mapping[str, str], links: frozenset[str]) -> dict[str, Rules]:
         """What may stand in each kind of mail."""
@@ -180,7 +177,8 @@ class Composer:
             "reader": to,
             "language": language,
             "direction": to.direction,
-            "scopes": (self._scopes_of_many if isinstance(user, Administrator) else self._scopes)[language],
+            # An administrator consents for all users; only few are written to.
+            "scopes": self._explained(language, of_many=True) if isinstance(user, Administrator) else self._scopes[language],
             "first_sent": first_sent.astimezone(zone) if first_sent and zone else first_sent,
         }
 

@@ -69,7 +69,7 @@ class Asking:
     def who_is_done_is_not_asked(self, run: Run) -> None:
         for dot in run.dots:
             for domain in run.customer(dot.person).domains if dot.link == "administrator" else ():
-                users = {row["user_id"] for row in run.roster if Customer("", "", (domain,)).has(row)}
+                users = run.users_of(Customer("", "", (domain,)))
                 turned, others = users & self.granted & self.lacked[dot.person], users - self.granted
                 assert len(turned) <= len(others), (
                     f"customers: {dot} although {turned} turned granted, and only {others} may lack it"

@@ -31,6 +31,7 @@ class Book:
         self._scope = scope  # that is asked for now
         self.run_id = ""
         self._unmasked: dict[str, str] = {}  # what masks stand for, as far as the roster has shown it
+        self._hidden = frozenset[str]()  # what that is: ids and addresses that the ledger does not know by name
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -35,10 +35,14 @@ class People(Book):
             these = (self._mine(table) & (table.c.user_id == user_id) for table in (users, slots))
             return self._standings(connection, *these)[0]
 
-    def meet(self, roster: Iterable[User]) -> None:
-        """Recognise users whose personal data were removed: from now on they are told of by their own ids and addresses."""
+    def meet(self, roster: Iterable[User]) -> bool:
+        """Recognise users whose personal data were removed: from now on they are told of by their own ids and addresses.
+
+        Return whether there are any.
+        """
         with self._transaction() as connection:
-            self._unmasked = masking.recognised(connection, self._campaign, roster)
+            self._recognise(connection, roster)
+        return bool(self._unmasked)
 
     def enrol(self, roster: Sequence[User], known: Mapping[str, Standing], now: datetime) -> Mapping[str, Standing]:
         """Make room for users who are new, follow those whose address changed, and note who is there no more, or again.
@@ -62,8 +66,7 @@ class People(Book):
 
         Users outside the roster (canaries) are passed over, and the forgotten.
         """
-        noted = self._named(known)
-        steps = [(known[finding.user_id], finding) for finding in findings if finding.user_id in noted]
+        steps = [(known[finding.user_id], finding) for finding in findings if self._is_named(finding.user_id, known)]
         learnt = [(before, learn(before, finding, now, self._scope)) for before, finding in steps]
         with self._transaction() as connection:
             many(connection, self._update(*_LEARNT), (_changes(after, _LEARNT) for _, after in learnt))
@@ -76,8 +79,7 @@ class People(Book):
 
         Return the standings of those for whom it changed, as they are remembered now.
         """
-        named = self._named(known)
-        steps = ((known[d.user.user_id], d) for d in decisions if d.user.user_id in named)
+        steps = ((known[d.user.user_id], d) for d in decisions if self._is_named(d.user.user_id, known))
         changed = [after for before, decision in steps if (after := _decided(before, decision)) is not before]
         with self._transaction() as connection:
             many(connection, self._update(*_DECIDED), (_changes(after, _DECIDED) for after in changed))
@@ -112,8 +114,8 @@ class People(Book):
     ) -> list[Told]:
         """Make room for users who are new, recognise those who had been purged, and follow addresses; return what happened."""
         back = masking.take_up(connection, self._campaign, roster)
-        self._unmasked = masking.recognised(connection, self._campaign, roster)
-        passed_over = {*back, *self._unmasked.values()}
+        self._recognise(connection, roster)
+        passed_over = {*back, *self._hidden}
         present = [user for user in roster if user.user_id not in passed_over]
         new = [user for user in present if user.user_id not in known]
         there = ((user, known[user.user_id].email) for user in present if user.user_id in known)
@@ -141,9 +143,13 @@ class People(Book):
             *((user_id, "back", "") for user_id in again if user_id not in recognised),
         ]
 
-    def _named(self, known: Mapping[str, Standing]) -> AbstractSet[str]:
-        """Whom of these the ledger knows by name: of the forgotten nothing is written, though the roster shows them."""
-        return known.keys() - self._unmasked.values()
+    def _recognise(self, connection: Connection, roster: Iterable[User]) -> None:
+        self._unmasked = masking.recognised(connection, self._campaign, roster)
+        self._hidden = frozenset(self._unmasked.values())
+
+    def _is_named(self, user_id: str, known: Mapping[str, Standing]) -> bool:
+        """Whether the ledger knows a user by name: of the forgotten nothing is written, though the roster shows them."""
+        return user_id in known and user_id not in self._hidden
 
     def _standings(
         self, connection: Connection, these_users: ColumnElement[bool], these_slots: ColumnElement[bool]
